@@ -1,0 +1,400 @@
+/**
+ * What a store must be able to do to hold locks and values.
+ *
+ * A backend is a handful of atomic operations. It holds no policy: when to
+ * renew, how long to wait, what a lost answer means is decided above it, once,
+ * for all stores. To write one, implement {@link Leases} and {@link Values},
+ * pass them to {@link make}, and run the suite of `@effect-lock/testing`
+ * against the layer.
+ *
+ * Rules for every operation:
+ *
+ * - It is **atomic**: its effect is seen whole or not at all.
+ * - It is **idempotent by (key, token)**: drivers resend commands, and the
+ *   library repeats them after a lost answer.
+ * - The **store's clock** decides what has expired, never the caller's.
+ * - It fails with a `CacheBackendError` that says honestly what is known:
+ *   `NotSent` and `Rejected` only when certain, everything else is `Unknown`.
+ * - It may be interrupted at any moment; that stops the waiting, not
+ *   necessarily the operation.
+ *
+ * Durations are in milliseconds, as plain numbers, because this is the hot
+ * path; `Infinity` is a lease that does not expire.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as FiberSet from "effect/FiberSet"
+import type * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import type { Holder } from "./Holder.ts"
+import { bounded } from "./internal/bounded.ts"
+import { CacheBackendError } from "./LockError.ts"
+
+/**
+ * What a store promises. A capability that a store lacks is said here, not
+ * faked.
+ *
+ * - `durability`: where a lease survives. `process` dies with this process,
+ *   `volatile` with the store's memory, `durable` with its disk.
+ * - `wakeUp`: `push` when the store tells waiters that it is their turn;
+ *   `none` when they must come back and look, by the `retry` schedule.
+ * - `fairQueue`: waiters of all processes are served in the order of arrival.
+ * - `multiKeyAtomicity`: several keys can be taken in one step.
+ * - `fencing`: each grant carries a number greater than all before it.
+ * - `granularityMillis`: how coarsely the store measures a lease.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Capabilities {
+  readonly durability: "process" | "volatile" | "durable"
+  readonly wakeUp: "push" | "none"
+  readonly fairQueue: boolean
+  readonly multiKeyAtomicity: boolean
+  readonly fencing: boolean
+  readonly granularityMillis: number
+}
+
+/**
+ * A request to acquire a lock.
+ *
+ * - `token`: names this owner, in this attempt, and nobody else ever.
+ * - `leaseMillis`: for how long to grant.
+ * - `withinMillis`: the store must not grant, nor queue, later than this after
+ *   the call, however late the request reaches it. The caller has gone by then,
+ *   and the grant would be a ghost.
+ * - `ticketMillis`: if the lock is held, keep a place in the queue for this
+ *   long; `0` means do not queue. Repeating the request renews the ticket and
+ *   keeps the place.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface AcquireRequest {
+  readonly key: string
+  readonly token: string
+  readonly leaseMillis: number
+  readonly withinMillis: number
+  readonly ticketMillis: number
+  readonly holder: Holder
+}
+
+/**
+ * The lock is the caller's. `remainingMillis` is what the store says is left of
+ * the lease at the moment of its answer: less than the full lease when an
+ * earlier request with this token was granted already. `fencingToken` is
+ * greater than that of every earlier grant of the key, and the same for a
+ * repeated request.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Granted {
+  readonly _tag: "Granted"
+  readonly fencingToken: number
+  readonly remainingMillis: number
+}
+
+/**
+ * Somebody else has the lock. `remainingMillis` is what is left of their lease,
+ * `queuedAhead` how many live tickets stand before the caller's.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Contended {
+  readonly _tag: "Contended"
+  readonly remainingMillis: number
+  readonly queuedAhead: number
+  readonly holder: Option.Option<Holder>
+}
+
+/**
+ * How a wait for one's turn ends: the store handed the lock over, or it is
+ * worth looking again.
+ *
+ * `HandedOver.monotonicMillis` is a moment on this process's monotonic clock
+ * (`Clock.monotonicTimeNanos`, in milliseconds) that surely lies *before* the
+ * grant. The deadline of the lease counts from there, so a message that was
+ * long on its way does not make the holder believe too long.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Turn =
+  | {
+    readonly _tag: "HandedOver"
+    readonly fencingToken: number
+    readonly remainingMillis: number
+    readonly monotonicMillis: number
+  }
+  | { readonly _tag: "TryAgain" }
+
+/**
+ * The answer to an operation of an owner: done, or not this owner's lock any
+ * more. `Stolen` means that somebody else holds it, `Vanished` that nobody does.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface NotHeld {
+  readonly _tag: "NotHeld"
+  readonly reason: "Stolen" | "Vanished"
+}
+
+/**
+ * A request to renew a lease. `extend` makes what is left equal to
+ * `leaseMillis`, `atLeast` never shortens it, `add` adds to it. A lease that
+ * has expired is never created again. The caller waits `withinMillis` for the
+ * answer.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface RenewRequest {
+  readonly key: string
+  readonly token: string
+  readonly leaseMillis: number
+  readonly withinMillis: number
+  readonly mode: "extend" | "atLeast" | "add"
+}
+
+/**
+ * What an onlooker sees of a lock that is held. `token` is the owner's.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Inspected {
+  readonly token: string
+  readonly fencingToken: number
+  readonly remainingMillis: number
+  readonly holder: Option.Option<Holder>
+  readonly queueLength: number
+}
+
+/**
+ * The lease operations of a store.
+ *
+ * What is left behind if the process stops around each of them is said with
+ * each. "Nothing" includes a lease or ticket that ends by itself.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Leases {
+  /**
+   * Grants the lock if it is free and no live ticket stands before the
+   * caller's; says that it is granted already if `token` holds it; else keeps
+   * a ticket if asked to. Where the lock is free but another live ticket is
+   * first, the lock is handed to that ticket in the same step; dead tickets
+   * are dropped.
+   *
+   * Stopped before: nothing. Stopped after, or the answer lost: a lease or a
+   * ticket that the same token finds again, that `withdraw` removes, and that
+   * ends by itself.
+   */
+  readonly acquire: (request: AcquireRequest) => Effect.Effect<Granted | Contended, CacheBackendError>
+
+  /**
+   * Completes when the ticket of `token` has its turn. A turn that comes
+   * between the answer to `acquire` and this call is not lost. It is a hint:
+   * it may come late, twice or never, so the caller also looks on its own.
+   * A store without wake-ups returns `Effect.never`.
+   */
+  readonly awaitTurn: (key: string, token: string) => Effect.Effect<Turn>
+
+  /**
+   * Renews the lease if `token` holds it.
+   *
+   * Stopped after, or the answer lost: the lease may last longer than its
+   * owner believes, never shorter, except by `extend` to less.
+   */
+  readonly renew: (
+    request: RenewRequest
+  ) => Effect.Effect<{ readonly _tag: "Renewed"; readonly remainingMillis: number } | NotHeld, CacheBackendError>
+
+  /**
+   * Frees the lock if `token` holds it, and in the same step hands it to the
+   * first live ticket. A repeated release answers `NotHeld` and touches nobody.
+   *
+   * Stopped after, or the answer lost: the lock is free or handed on.
+   */
+  readonly release: (
+    key: string,
+    token: string
+  ) => Effect.Effect<{ readonly _tag: "Released" } | NotHeld, CacheBackendError>
+
+  /**
+   * Undoes whatever `token` may have: its lease, as `release` does, and its
+   * ticket. Used when a waiter leaves and when the outcome of an acquire is
+   * unknown.
+   */
+  readonly withdraw: (key: string, token: string) => Effect.Effect<void, CacheBackendError>
+
+  /** Who holds the lock now; `None` when nobody does. Changes nothing. */
+  readonly inspect: (key: string) => Effect.Effect<Option.Option<Inspected>, CacheBackendError>
+
+  /** Frees the lock whoever holds it, as `release` does. Answers whether it was held. */
+  readonly forceRelease: (key: string) => Effect.Effect<boolean, CacheBackendError>
+}
+
+/**
+ * A stored value. `version` is greater than that of every earlier write of the
+ * key, also when the value was removed in between, so a value that was changed
+ * and changed back is seen.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Value {
+  readonly bytes: Uint8Array
+  readonly version: number
+}
+
+/**
+ * The value operations of a store. Values and locks have separate key spaces.
+ * `timeToLiveMillis` is above zero; `Infinity` does not expire.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Values {
+  /** The value, unless absent or expired. */
+  readonly get: (key: string) => Effect.Effect<Option.Option<Value>, CacheBackendError>
+
+  /** The values in the order of the keys, read in one step. */
+  readonly getMany: (
+    keys: ReadonlyArray<string>
+  ) => Effect.Effect<ReadonlyArray<Option.Option<Value>>, CacheBackendError>
+
+  /** Writes the value and answers its version. The answer lost: written or not, never half. */
+  readonly set: (
+    key: string,
+    bytes: Uint8Array,
+    timeToLiveMillis: number
+  ) => Effect.Effect<number, CacheBackendError>
+
+  /** Removes the value and answers whether there was one. */
+  readonly remove: (key: string) => Effect.Effect<boolean, CacheBackendError>
+
+  /**
+   * Writes only if the stored version is `expected`, where `0` means that there
+   * must be no value. Answers the new version, or `None` on a conflict.
+   *
+   * The answer lost: repeating it with the same `expected` conflicts with the
+   * own write, so the caller reads again.
+   */
+  readonly compareAndSet: (
+    key: string,
+    bytes: Uint8Array,
+    timeToLiveMillis: number,
+    expected: number
+  ) => Effect.Effect<Option.Option<number>, CacheBackendError>
+}
+
+/**
+ * The service that locks and memos stand on.
+ *
+ * **When to use**
+ *
+ * Provide it with a layer: `MemoryLayer` for tests and single processes,
+ * `RedisLayer` of `@effect-lock/redis` for many. Only the author of a backend
+ * needs to look inside.
+ *
+ * **Example** (Providing a backend)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import { CacheBackend } from "effect-lock/CacheBackend"
+ * import { MemoryLayer } from "effect-lock/MemoryBackend"
+ *
+ * const program = Effect.map(CacheBackend, (backend) => backend.capabilities.durability)
+ *
+ * console.log(await Effect.runPromise(Effect.provide(program, MemoryLayer))) // => process
+ * ```
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class CacheBackend extends Context.Service<CacheBackend, {
+  /** Names the store in errors and logs. */
+  readonly name: string
+  readonly capabilities: Capabilities
+  readonly leases: Leases
+  readonly values: Values
+  /**
+   * Runs an effect as long as the backend lives, not as long as the caller:
+   * for undoing what a caller left behind. Closing the backend waits for it
+   * for at most a second.
+   */
+  readonly inBackground: (effect: Effect.Effect<void>) => Effect.Effect<void>
+}>()("effect-lock/CacheBackend") {}
+
+/**
+ * Makes the service out of the operations of a store.
+ *
+ * **Details**
+ *
+ * With a `timeLimit` every operation ends within it, or within what its request
+ * says if that is less, whatever the driver does: a driver's promise may never
+ * settle. An operation that hits its limit fails as `Unknown` and goes on in
+ * nobody's name. A store that answers at once, in this process, needs none and
+ * then pays nothing for it.
+ *
+ * The scope is the life of the backend: use `make` inside `Layer.effect`.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = Effect.fnUntraced(function*(options: {
+  readonly name: string
+  readonly capabilities: Capabilities
+  readonly timeLimit?: Duration.Input | undefined
+  readonly leases: Leases
+  readonly values: Values
+}): Effect.fn.Return<CacheBackend["Service"], never, Scope.Scope> {
+  const background = yield* FiberSet.make<void>()
+  yield* Effect.addFinalizer(() => Effect.ignore(bounded(FiberSet.awaitEmpty(background), 1000, () => "busy")))
+  const inBackground = (effect: Effect.Effect<void>) =>
+    Effect.asVoid(FiberSet.run(background, effect, { startImmediately: true }))
+  const { capabilities, leases, name, values } = options
+  if (options.timeLimit === undefined) {
+    return { name, capabilities, leases, values, inBackground }
+  }
+  const limit = Duration.toMillis(options.timeLimit)
+  const within = <A>(operation: string, call: Effect.Effect<A, CacheBackendError>, millis = limit) =>
+    bounded(call, Math.min(millis, limit), () =>
+      new CacheBackendError({
+        backend: name,
+        operation,
+        outcome: "Unknown",
+        retryable: true,
+        cause: new Error(`no answer within ${Math.min(millis, limit)} ms`)
+      }))
+  return {
+    name,
+    capabilities,
+    inBackground,
+    leases: {
+      acquire: (request) => within("acquire", leases.acquire(request), request.withinMillis),
+      awaitTurn: leases.awaitTurn,
+      renew: (request) => within("renew", leases.renew(request), request.withinMillis),
+      release: (key, token) => within("release", leases.release(key, token)),
+      withdraw: (key, token) => within("withdraw", leases.withdraw(key, token)),
+      inspect: (key) => within("inspect", leases.inspect(key)),
+      forceRelease: (key) => within("forceRelease", leases.forceRelease(key))
+    },
+    values: {
+      get: (key) => within("get", values.get(key)),
+      getMany: (keys) => within("getMany", values.getMany(keys)),
+      set: (key, bytes, timeToLive) => within("set", values.set(key, bytes, timeToLive)),
+      remove: (key) => within("remove", values.remove(key)),
+      compareAndSet: (key, bytes, timeToLive, expected) =>
+        within("compareAndSet", values.compareAndSet(key, bytes, timeToLive, expected))
+    }
+  }
+})

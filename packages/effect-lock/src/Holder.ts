@@ -1,0 +1,78 @@
+/**
+ * Who holds a lock: what a holder says about itself, stored with the lock and
+ * shown to those who wait for it.
+ *
+ * @since 0.1.0
+ */
+import * as DateTime from "effect/DateTime"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+
+/**
+ * The record that a holder stores with its lock.
+ *
+ * **Details**
+ *
+ * `since` is the holder's own wall clock at the moment it began to ask for the
+ * lock; it is for people, no decision rests on it. `metadata` is the small
+ * record of strings given as the `metadata` option.
+ *
+ * **Example** (Describing a holder)
+ *
+ * ```ts
+ * import * as DateTime from "effect/DateTime"
+ * import type { Holder } from "effect-lock/Holder"
+ *
+ * const holder: Holder = {
+ *   since: DateTime.makeUnsafe(0),
+ *   metadata: { job: "nightly-report" }
+ * }
+ *
+ * console.log(holder.metadata.job) // => nightly-report
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Holder extends Schema.Schema.Type<typeof Holder> {}
+
+/**
+ * The schema of a {@link Holder}; it encodes to plain JSON.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Holder = Schema.Struct({
+  since: Schema.DateTimeUtcFromMillis,
+  metadata: Schema.Record(Schema.String, Schema.String)
+})
+
+const decode = Schema.decodeUnknownOption(Schema.fromJsonString(Holder))
+
+/**
+ * Writes a holder as the text that a backend stores beside the owner token.
+ *
+ * @see {@link fromText} for reading it back
+ * @category encoding
+ * @since 0.1.0
+ */
+export const toText = (self: Holder): string =>
+  JSON.stringify({ since: DateTime.toEpochMillis(self.since), metadata: self.metadata })
+
+/**
+ * Reads a holder from stored text. Text that is not a holder is `None`, so a
+ * record damaged in the store hides a name but never fails an acquire.
+ *
+ * **Example** (Surviving a damaged record)
+ *
+ * ```ts
+ * import * as Option from "effect/Option"
+ * import * as Holder from "effect-lock/Holder"
+ *
+ * console.log(Option.isNone(Holder.fromText("{oops"))) // => true
+ * ```
+ *
+ * @category encoding
+ * @since 0.1.0
+ */
+export const fromText = (text: string): Option.Option<Holder> => text === "" ? Option.none() : decode(text)

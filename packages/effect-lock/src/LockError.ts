@@ -1,0 +1,181 @@
+/**
+ * The errors of locks. Contention, loss and trouble with the store are three
+ * different errors and are never reported as one another.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import { Holder } from "./Holder.ts"
+
+/**
+ * The lock stayed with somebody else for as long as the caller was willing to
+ * wait.
+ *
+ * **Details**
+ *
+ * `waited` is how long the call waited. `holder` is who held the lock when it
+ * was last seen, `None` where the store did not say.
+ *
+ * **Example** (Telling who is in the way)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Lock from "effect-lock/Lock"
+ * import { MemoryLayer } from "effect-lock/MemoryBackend"
+ *
+ * const program = Effect.scoped(Effect.gen(function*() {
+ *   yield* Lock.acquire("report", { metadata: { job: "nightly" } })
+ *   return yield* Effect.forkChild(Effect.scoped(Lock.acquire("other"))).pipe(Effect.as("ok"))
+ * }))
+ *
+ * console.log(await Effect.runPromise(Effect.provide(program, MemoryLayer))) // => ok
+ * ```
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class LockTimeout extends Schema.TaggedError<LockTimeout>("effect-lock/LockTimeout")("LockTimeout", {
+  key: Schema.String,
+  waited: Schema.DurationFromMillis,
+  holder: Schema.Option(Holder)
+}) {
+  override get message(): string {
+    const by = Option.match(this.holder, {
+      onNone: () => "",
+      onSome: ({ metadata }) => `; held by ${JSON.stringify(metadata)}`
+    })
+    return `Lock ${JSON.stringify(this.key)} was not free within ${Duration.format(this.waited)}${by}`
+  }
+}
+
+/**
+ * Why a lock was lost.
+ *
+ * - `Expired`: the lease ran out without being renewed.
+ * - `RenewalUnconfirmed`: renewals were sent, none was confirmed in time.
+ * - `Stolen`: the store says that somebody else holds the lock.
+ * - `Vanished`: the store says that nobody holds it (removed, flushed, evicted).
+ * - `MaxHold`: the lock was held for as long as `maxHold` allows.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export const LossReason = Schema.Literals(["Expired", "Stolen", "Vanished", "RenewalUnconfirmed", "MaxHold"])
+
+/**
+ * The type of {@link LossReason}.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export type LossReason = typeof LossReason.Type
+
+/**
+ * The lock was held and is no longer surely held.
+ *
+ * **Details**
+ *
+ * It is raised *before* the store can give the lock to somebody else, whether
+ * or not the store answers. `deadline` is the instant, on this machine's wall
+ * clock, up to which the lock was surely held. `lateBy` is zero unless the
+ * protected program outlived that instant, because it could not be interrupted
+ * or its finalizers took long; then it says by how much.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class LockLost extends Schema.TaggedError<LockLost>("effect-lock/LockLost")("LockLost", {
+  key: Schema.String,
+  token: Schema.String,
+  reason: LossReason,
+  deadline: Schema.DateTimeUtcFromMillis,
+  lateBy: Schema.DurationFromMillis
+}) {
+  override get message(): string {
+    const late = Duration.isZero(this.lateBy) ? "" : `; the program stopped ${Duration.format(this.lateBy)} too late`
+    return `Lock ${JSON.stringify(this.key)} was lost (${this.reason})${late}`
+  }
+}
+
+/**
+ * What is known of a store operation that did not succeed.
+ *
+ * - `NotSent`: it surely never reached the store.
+ * - `Rejected`: the store answered and surely did not do it.
+ * - `Unknown`: it may or may not have happened.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export const Outcome = Schema.Literals(["NotSent", "Rejected", "Unknown"])
+
+/**
+ * The type of {@link Outcome}.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export type Outcome = typeof Outcome.Type
+
+/**
+ * The store failed. It says nothing about who holds a lock.
+ *
+ * **Details**
+ *
+ * `retryable` is false where trying again cannot help: a wrong password, a
+ * missing right, a key that holds something else. An acquire fails at once on
+ * such an error, and goes on trying until its `waitTimeout` on any other.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class CacheBackendError
+  extends Schema.TaggedError<CacheBackendError>("effect-lock/CacheBackendError")("CacheBackendError", {
+    backend: Schema.String,
+    operation: Schema.String,
+    outcome: Outcome,
+    retryable: Schema.Boolean,
+    cause: Schema.Defect()
+  })
+{
+  override get message(): string {
+    const why = this.cause instanceof Error ? this.cause.message : String(this.cause)
+    return `${this.backend}: ${this.operation} failed (${this.outcome}): ${why}`
+  }
+}
+
+/**
+ * An option or key that can never work. It is raised as a defect, before
+ * anything is written, because the program is wrong and not the world.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class InvalidOption extends Schema.TaggedError<InvalidOption>("effect-lock/InvalidOption")("InvalidOption", {
+  option: Schema.String,
+  value: Schema.String,
+  bound: Schema.String
+}) {
+  override get message(): string {
+    return `${this.option} is ${this.value}; it must be ${this.bound}`
+  }
+}
+
+/**
+ * A nested acquire of a key that the same logical thread already holds. It
+ * would wait for itself, so it is raised at once, as a defect. Pass
+ * `reentrant: true` to join the lock that is held instead.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class LockReentered extends Schema.TaggedError<LockReentered>("effect-lock/LockReentered")("LockReentered", {
+  key: Schema.String
+}) {
+  override get message(): string {
+    return `Lock ${JSON.stringify(this.key)} is already held here and would wait for itself; ` +
+      `pass reentrant: true to join it`
+  }
+}

@@ -1,0 +1,39 @@
+import type * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type { LazyArg } from "effect/Function"
+
+/**
+ * Gives `self` a time limit and, unlike `Effect.timeout`, never waits for the
+ * loser: a driver's promise may never settle, and an uninterruptible effect
+ * would hold its caller for as long as it likes. Interruption returns at once
+ * for the same reason.
+ */
+export const bounded = <A, E, R, E2>(
+  self: Effect.Effect<A, E, R>,
+  millis: number,
+  orElse: LazyArg<E2>
+): Effect.Effect<A, E | E2, R> =>
+  Effect.contextWith((context: Context.Context<R>) =>
+    Effect.callback<A, E | E2>((resume) => {
+      const run = Effect.runForkWith(context)
+      const call = run(self)
+      const exit = call.pollUnsafe()
+      if (exit !== undefined) return resume(exit)
+      const timer = run(Effect.sleep(millis))
+      const stop = () => {
+        timer.interruptUnsafe()
+        call.interruptUnsafe()
+      }
+      call.addObserver((exit) => {
+        timer.interruptUnsafe()
+        resume(exit)
+      })
+      timer.addObserver((exit) => {
+        if (Exit.isFailure(exit)) return
+        resume(Effect.fail(orElse()))
+        call.interruptUnsafe()
+      })
+      return Effect.sync(stop)
+    })
+  )

@@ -1,0 +1,46 @@
+/**
+ * When a lease counts as lost: pure arithmetic in milliseconds, no Effect.
+ *
+ * The store's clock decides when a lease expires, and the store received the
+ * request at some moment after it was sent. So the time that is surely left,
+ * counted on this machine from *before* the request was sent, is what the
+ * store granted, less the drift between two clocks, less a margin for rounding.
+ */
+
+/** One moment on both clocks of this machine, in milliseconds. */
+export interface Instant {
+  readonly monotonic: number
+  readonly wall: number
+}
+
+const DRIFT = 0.01
+const MARGIN = 2
+
+/**
+ * The time that surely passed. The monotonic clock may stand still while a
+ * machine sleeps: where the wall clock ran ahead of it, the wall clock counts.
+ * A wall clock set back is ignored.
+ */
+export const elapsed = (from: Instant, to: Instant): number => {
+  const monotonic = to.monotonic - from.monotonic
+  const wall = to.wall - from.wall
+  return wall - monotonic > MARGIN ? wall : monotonic
+}
+
+/** For how long after sending the request the lease is surely held. */
+export const lifetime = (remainingMillis: number, granularityMillis: number): number =>
+  remainingMillis * (1 - DRIFT) - MARGIN - granularityMillis
+
+/** What a program gets to stop, between being told and the deadline. */
+export const guard = (leaseMillis: number): number => Math.min(leaseMillis / 10, 1000)
+
+/** Less than a third of the lease left after acquiring is not worth holding. */
+export const isWorthHolding = (leftMillis: number, leaseMillis: number): boolean =>
+  leaseMillis === Infinity ? leftMillis === Infinity : leftMillis >= leaseMillis / 3
+
+/** When to renew: a third of the lease, give or take a tenth, so that many holders do not renew in step. */
+export const renewAfter = (lifetimeMillis: number, random: number): number =>
+  lifetimeMillis / 3 * (0.9 + 0.2 * random)
+
+/** How long one renewal may take, so that a lost reply leaves time for another try. */
+export const renewalLimit = (leftMillis: number): number => Math.max(leftMillis / 3, Math.min(leftMillis, 20))
