@@ -26,6 +26,7 @@
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as FiberSet from "effect/FiberSet"
 import type * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
@@ -324,6 +325,8 @@ export class CacheBackend extends Context.Service<CacheBackend, {
   /** Names the store in errors and logs. */
   readonly name: string
   readonly capabilities: Capabilities
+  /** An operation that has not answered by then fails as `Unknown`. */
+  readonly timeLimitMillis: number
   readonly leases: Leases
   readonly values: Values
   /**
@@ -358,26 +361,29 @@ export const make = Effect.fnUntraced(function*(options: {
   readonly values: Values
 }): Effect.fn.Return<CacheBackend["Service"], never, Scope.Scope> {
   const background = yield* FiberSet.make<void>()
-  yield* Effect.addFinalizer(() => Effect.ignore(bounded(FiberSet.awaitEmpty(background), 1000, () => "busy")))
+  yield* Effect.addFinalizer(() => bounded(FiberSet.awaitEmpty(background), 1000, () => Exit.void))
   const inBackground = (effect: Effect.Effect<void>) =>
     Effect.asVoid(FiberSet.run(background, effect, { startImmediately: true }))
   const { capabilities, leases, name, values } = options
   if (options.timeLimit === undefined) {
-    return { name, capabilities, leases, values, inBackground }
+    return { name, capabilities, timeLimitMillis: Infinity, leases, values, inBackground }
   }
-  const limit = Duration.toMillis(options.timeLimit)
-  const within = <A>(operation: string, call: Effect.Effect<A, CacheBackendError>, millis = limit) =>
-    bounded(call, Math.min(millis, limit), () =>
-      new CacheBackendError({
-        backend: name,
-        operation,
-        outcome: "Unknown",
-        retryable: true,
-        cause: new Error(`no answer within ${Math.min(millis, limit)} ms`)
-      }))
+  const timeLimitMillis = Duration.toMillis(options.timeLimit)
+  const within = <A>(operation: string, call: Effect.Effect<A, CacheBackendError>, millis = timeLimitMillis) =>
+    bounded(call, Math.min(millis, timeLimitMillis), () =>
+      Exit.fail(
+        new CacheBackendError({
+          backend: name,
+          operation,
+          outcome: "Unknown",
+          retryable: true,
+          cause: new Error(`no answer within ${Math.min(millis, timeLimitMillis)} ms`)
+        })
+      ))
   return {
     name,
     capabilities,
+    timeLimitMillis,
     inBackground,
     leases: {
       acquire: (request) => within("acquire", leases.acquire(request), request.withinMillis),

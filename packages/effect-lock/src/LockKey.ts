@@ -23,8 +23,7 @@ const MAX_BYTES = 200
 // A lone surrogate has no UTF-8 form; written as "%u" it can meet no byte escape.
 const escapeOne = (character: string): string => {
   const code = character.codePointAt(0)!
-  if (code >= 0xd800 && code <= 0xdfff) return `%u${code.toString(16)}`
-  return Array.from(new TextEncoder().encode(character), (byte) => `%${byte.toString(16).padStart(2, "0")}`).join("")
+  return code >= 0xd800 && code <= 0xdfff ? `%u${code.toString(16)}` : encodeURIComponent(character)
 }
 
 /**
@@ -38,7 +37,7 @@ const escapeOne = (character: string): string => {
  * import * as LockKey from "effect-lock/LockKey"
  *
  * console.log(LockKey.escape("invoice:42", (text) => text)) // => invoice:42
- * console.log(LockKey.escape("a b{c}", (text) => text)) // => a%20b%7bc%7d
+ * console.log(LockKey.escape("a b{c}", (text) => text)) // => a%20b%7Bc%7D
  * ```
  *
  * @category encoding

@@ -1,4 +1,13 @@
+/**
+ * @since 0.1.0
+ */
+export * as Backoff from "./Backoff.ts"
 export * as CacheBackend from "./CacheBackend.ts"
 export * as Holder from "./Holder.ts"
+export type * as Lease from "./Lease.ts"
+export * as Lock from "./Lock.ts"
 export * as LockError from "./LockError.ts"
 export * as LockKey from "./LockKey.ts"
+export type * as LockOptions from "./LockOptions.ts"
+export * as MemoryBackend from "./MemoryBackend.ts"
+export { MemoryLayer } from "./MemoryBackend.ts"

@@ -9,31 +9,30 @@ import type { LazyArg } from "effect/Function"
  * would hold its caller for as long as it likes. Interruption returns at once
  * for the same reason.
  */
-export const bounded = <A, E, R, E2>(
+export const bounded = <A, E, R, A2, E2>(
   self: Effect.Effect<A, E, R>,
   millis: number,
-  orElse: LazyArg<E2>
-): Effect.Effect<A, E | E2, R> =>
+  orElse: LazyArg<Exit.Exit<A2, E2>>
+): Effect.Effect<A | A2, E | E2, R> =>
   Effect.contextWith((context: Context.Context<R>) =>
-    Effect.callback<A, E | E2>((resume) => {
+    Effect.callback<A | A2, E | E2>((resume) => {
       const run = Effect.runForkWith(context)
       const call = run(self)
       const exit = call.pollUnsafe()
       if (exit !== undefined) return resume(exit)
       const timer = run(Effect.sleep(millis))
-      const stop = () => {
-        timer.interruptUnsafe()
-        call.interruptUnsafe()
-      }
       call.addObserver((exit) => {
         timer.interruptUnsafe()
         resume(exit)
       })
       timer.addObserver((exit) => {
         if (Exit.isFailure(exit)) return
-        resume(Effect.fail(orElse()))
+        resume(orElse())
         call.interruptUnsafe()
       })
-      return Effect.sync(stop)
+      return Effect.sync(() => {
+        timer.interruptUnsafe()
+        call.interruptUnsafe()
+      })
     })
   )

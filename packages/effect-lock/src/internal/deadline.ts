@@ -44,3 +44,7 @@ export const renewAfter = (lifetimeMillis: number, random: number): number =>
 
 /** How long one renewal may take, so that a lost reply leaves time for another try. */
 export const renewalLimit = (leftMillis: number): number => Math.max(leftMillis / 3, Math.min(leftMillis, 20))
+
+/** How long to wait after the nth renewal that was not confirmed: soon at first, never longer than a tenth of the lease. */
+export const backoff = (leaseMillis: number, failures: number, random: number): number =>
+  Math.min(5 * 2 ** failures, leaseMillis / 10) * (0.5 + random / 2)

@@ -1,0 +1,75 @@
+/**
+ * A lock that is held: what its holder can ask, know and do.
+ *
+ * @since 0.1.0
+ */
+import type * as Duration from "effect/Duration"
+import type * as Effect from "effect/Effect"
+import type { Holder } from "./Holder.ts"
+import type { CacheBackendError, LockLost } from "./LockError.ts"
+
+/**
+ * A lock that is held, from `Lock.acquire` until its scope closes, it is
+ * released, or it is lost.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Lease {
+  /** The key that was asked for. */
+  readonly key: string
+
+  /** Names this owner; nobody else has it. It is compared, never ordered. */
+  readonly token: string
+
+  /**
+   * Greater than the number of every earlier grant of this key. Send it along
+   * with writes and let the resource refuse a smaller one than it has seen:
+   * that, and nothing else, stops the late write of a holder that was paused.
+   */
+  readonly fencingToken: number
+
+  /** What this holder says about itself in the store. */
+  readonly holder: Holder
+
+  /** How long the lock is surely held from now on. Local, asks nobody; zero once lost or released. */
+  readonly remaining: Effect.Effect<Duration.Duration>
+
+  /**
+   * Fails once the lock is not surely held any more. Local, asks nobody: call
+   * it before each step that must not run without the lock.
+   */
+  readonly ensureHeld: Effect.Effect<void, LockLost>
+
+  /** Asks the store, and fails with `LockLost` if it says that this owner does not hold the lock. */
+  readonly verify: Effect.Effect<void, LockLost | CacheBackendError>
+
+  /**
+   * Renews now, by hand.
+   *
+   * - `extend` (the default) makes what is left equal to `leaseDuration`, which
+   *   may be less than before, and is what later renewals ask for.
+   * - `atLeast` never shortens what is left.
+   * - `add` adds to what is left.
+   *
+   * Without `leaseDuration` it is the one the lock was acquired with. An expired
+   * lease is never created again: that fails with `LockLost`.
+   */
+  readonly renew: (options?: {
+    readonly leaseDuration?: Duration.Input | undefined
+    readonly mode?: "extend" | "atLeast" | "add" | undefined
+  }) => Effect.Effect<void, LockLost | CacheBackendError>
+
+  /**
+   * Releases before the scope closes. Fails with `LockLost` if the lock was
+   * somebody else's or nobody's by then; the next holder is never touched.
+   * Repeating it gives the first answer.
+   */
+  readonly release: Effect.Effect<void, LockLost | CacheBackendError>
+
+  /** Never succeeds; fails as soon as the lock is lost. Race it against work of your own. */
+  readonly lost: Effect.Effect<never, LockLost>
+
+  /** Runs a step only while the lock is surely held, and fails if it was lost meanwhile. */
+  readonly guard: <A, E, R>(step: Effect.Effect<A, E, R>) => Effect.Effect<A, E | LockLost, R>
+}

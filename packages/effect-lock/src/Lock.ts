@@ -1,0 +1,383 @@
+/**
+ * Distributed locks that tell their holder before they are lost.
+ *
+ * A lock is held by one holder at a time, among everybody who uses the same key
+ * in the same store. It is released on success, failure and interruption. It is
+ * a lease: the store forgets it after `leaseDuration`, so that a holder that
+ * died blocks nobody for longer, and it is renewed while its holder lives. When
+ * a renewal cannot be confirmed in time, the holder's program is interrupted and
+ * fails with `LockLost` *before* the store can give the lock to somebody else.
+ *
+ * Start with {@link withLock}. How it works, from here downwards:
+ * `internal/attempt` acquires, `internal/watchdog` renews, `internal/tenure`
+ * keeps what is believed and `internal/deadline` computes it, `CacheBackend` is
+ * what a store must do.
+ *
+ * @since 0.1.0
+ */
+import * as Cause from "effect/Cause"
+import type * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Scope from "effect/Scope"
+import { CacheBackend } from "./CacheBackend.ts"
+import * as Attempt from "./internal/attempt.ts"
+import * as Held from "./internal/held.ts"
+import * as Options from "./internal/options.ts"
+import { release } from "./internal/release.ts"
+import * as Tenure from "./internal/tenure.ts"
+import * as Watchdog from "./internal/watchdog.ts"
+import type { Lease } from "./Lease.ts"
+import { type CacheBackendError, LockLost, LockReentered, type LockTimeout } from "./LockError.ts"
+import type { LockOptions } from "./LockOptions.ts"
+
+/**
+ * The default options. Override it for a part of a program with
+ * `Effect.provideService`, or for all of it with `Layer.succeed`.
+ *
+ * **Example** (Shorter leases for a whole program)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Lock from "effect-lock/Lock"
+ * import { MemoryLayer } from "effect-lock/MemoryBackend"
+ *
+ * const program = Lock.withLock("job")(Effect.succeed("done")).pipe(
+ *   Effect.provideService(Lock.Defaults, { leaseDuration: "5 seconds", waitTimeout: "1 second" })
+ * )
+ *
+ * console.log(await Effect.runPromise(Effect.provide(program, MemoryLayer))) // => done
+ * ```
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export const Defaults: Context.Reference<LockOptions> = Context.Reference<LockOptions>("effect-lock/Lock/Defaults", {
+  defaultValue: () => ({})
+})
+
+/**
+ * Runs a program while holding a lock.
+ *
+ * **When to use**
+ *
+ * Use it whenever the lock is needed for the length of one effect; it is the
+ * safest form, because the program is interrupted when the lock is lost.
+ *
+ * **Details**
+ *
+ * The program gets a scope of its own, which closes before the lock is released.
+ * The release is verified: a loss that nobody noticed still ends as `LockLost`.
+ * The program's own failure stays in the cause beside it.
+ *
+ * **Gotchas**
+ *
+ * The program runs in a fiber of its own. A program that cannot be interrupted,
+ * or whose finalizers take long, delays `LockLost`; its `lateBy` then says by how
+ * much it outlived the lock. A lease cannot stop the write of a process that was
+ * paused: let the resource check `Lease.fencingToken`, see {@link acquire}.
+ *
+ * **Example** (One at a time)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Lock from "effect-lock/Lock"
+ * import { MemoryLayer } from "effect-lock/MemoryBackend"
+ *
+ * const program = Effect.succeed("paid")
+ *
+ * const paid = await Effect.runPromise(
+ *   Effect.scoped(Lock.withLock("invoice:42")(program)).pipe(Effect.provide(MemoryLayer))
+ * )
+ * console.log(paid) // => paid
+ * ```
+ *
+ * @category blocks
+ * @since 0.1.0
+ */
+export const withLock = (key: string, options?: LockOptions) =>
+<A, E, R>(
+  program: Effect.Effect<A, E, R>
+): Effect.Effect<A, E | LockTimeout | LockLost | CacheBackendError, Exclude<R, Scope.Scope> | CacheBackend> =>
+  Effect.withSpan(
+    Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(
+        begin(key, options, restore),
+        (begun) => run(begun, Effect.scoped(program), restore)
+      )
+    ),
+    "Lock.withLock",
+    { attributes: { "lock.key": key } }
+  )
+
+/**
+ * Runs a program while holding a lock if it is free now, and skips it if not.
+ *
+ * **Details**
+ *
+ * `None` means skipped; a program that ran, whatever it returned, is `Some`, and
+ * an error that it raised, even a `LockTimeout`, is not taken for "busy".
+ *
+ * **Example** (Skipping a job that already runs elsewhere)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Option from "effect/Option"
+ * import * as Lock from "effect-lock/Lock"
+ * import { MemoryLayer } from "effect-lock/MemoryBackend"
+ *
+ * const job = Lock.withLockIfAvailable("nightly")(Effect.sleep("20 millis"))
+ *
+ * const [first, second] = await Effect.runPromise(
+ *   Effect.all([job, job], { concurrency: 2 }).pipe(Effect.provide(MemoryLayer))
+ * )
+ * console.log(Option.isSome(first), Option.isSome(second)) // => true false
+ * ```
+ *
+ * @category blocks
+ * @since 0.1.0
+ */
+export const withLockIfAvailable = (key: string, options?: Omit<LockOptions, "waitTimeout" | "retry">) =>
+<A, E, R>(
+  program: Effect.Effect<A, E, R>
+): Effect.Effect<Option.Option<A>, E | LockLost | CacheBackendError, Exclude<R, Scope.Scope> | CacheBackend> =>
+  Effect.withSpan(
+    Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(
+        ifFree(begin(key, { ...options, waitTimeout: 0 }, restore)),
+        Option.match({
+          onNone: () => Effect.succeedNone,
+          onSome: (begun) => Effect.asSome(run(begun, Effect.scoped(program), restore))
+        })
+      )
+    ),
+    "Lock.withLockIfAvailable",
+    { attributes: { "lock.key": key } }
+  )
+
+/**
+ * Acquires a lock in the current scope and gives a {@link Lease}.
+ *
+ * **When to use**
+ *
+ * Use it where the lock does not fit one effect, and where the lease itself is
+ * needed, for its fencing token or to check it between steps. Nothing interrupts
+ * the program when the lock is lost: use `lease.guard`, `lease.ensureHeld` or
+ * race `lease.lost`.
+ *
+ * **Details**
+ *
+ * The lock is released when the scope closes. A release that fails there cannot
+ * be reported to anybody and is logged.
+ *
+ * **Example** (Letting the resource refuse a late write)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Lock from "effect-lock/Lock"
+ * import { MemoryLayer } from "effect-lock/MemoryBackend"
+ *
+ * let seen = 0 // kept by the resource
+ * const write = (fencingToken: number) =>
+ *   Effect.sync(() => fencingToken > seen ? (seen = fencingToken, "accepted") : "refused")
+ *
+ * const program = Effect.gen(function*() {
+ *   const first = yield* Effect.scoped(Lock.acquire("disk"))
+ *   const second = yield* Lock.acquire("disk")
+ *   return [yield* second.guard(write(second.fencingToken)), yield* write(first.fencingToken)]
+ * })
+ *
+ * const answers = await Effect.runPromise(Effect.scoped(program).pipe(Effect.provide(MemoryLayer)))
+ * console.log(answers.join(", ")) // => accepted, refused
+ * ```
+ *
+ * @category resources
+ * @since 0.1.0
+ */
+export const acquire = (
+  key: string,
+  options?: LockOptions
+): Effect.Effect<Lease, LockTimeout | CacheBackendError, CacheBackend | Scope.Scope> =>
+  Effect.flatMap(
+    Effect.withSpan(acquireInScope(key, options), "Lock.acquire", { attributes: { "lock.key": key } }),
+    leaseOf
+  )
+
+/**
+ * Acquires a lock in the current scope if it is free now: one attempt, `None`
+ * if somebody else holds it.
+ *
+ * **Example** (Trying once)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Option from "effect/Option"
+ * import * as Lock from "effect-lock/Lock"
+ * import { MemoryLayer } from "effect-lock/MemoryBackend"
+ *
+ * const program = Effect.gen(function*() {
+ *   yield* Effect.forkChild(Effect.scoped(Effect.andThen(Lock.acquire("k"), Effect.never)), { startImmediately: true })
+ *   return yield* Lock.tryAcquire("k")
+ * })
+ *
+ * const lease = await Effect.runPromise(Effect.scoped(program).pipe(Effect.provide(MemoryLayer)))
+ * console.log(Option.isNone(lease)) // => true
+ * ```
+ *
+ * @category resources
+ * @since 0.1.0
+ */
+export const tryAcquire = (
+  key: string,
+  options?: Omit<LockOptions, "waitTimeout" | "retry">
+): Effect.Effect<Option.Option<Lease>, CacheBackendError, CacheBackend | Scope.Scope> =>
+  Effect.flatMap(
+    Effect.withSpan(ifFree(acquireInScope(key, { ...options, waitTimeout: 0 })), "Lock.tryAcquire", {
+      attributes: { "lock.key": key }
+    }),
+    Option.match({ onNone: () => Effect.succeedNone, onSome: (begun) => Effect.asSome(leaseOf(begun)) })
+  )
+
+type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+
+/** A tenure, and whether it is another's that was joined, who then releases it. */
+interface Begun {
+  readonly tenure: Tenure.Tenure
+  readonly joined: boolean
+}
+
+const begin = (
+  key: string,
+  options: LockOptions | undefined,
+  restore: Restore
+): Effect.Effect<Begun, LockTimeout | CacheBackendError, CacheBackend> =>
+  Effect.withFiber<Begun, LockTimeout | CacheBackendError, CacheBackend>((fiber) => {
+    Options.checkKey(key)
+    const resolved = Options.resolve(fiber.getRef(Defaults), options)
+    const backend = Context.getUnsafe(fiber.context, CacheBackend)
+    const held = Held.find(fiber, backend, key)
+    if (held !== undefined) {
+      return resolved.reentrant
+        ? Effect.succeed({ tenure: held, joined: true })
+        : Effect.die(new LockReentered({ key }))
+    }
+    return Effect.clockWith((clock: Clock.Clock) =>
+      Effect.flatMap(
+        Attempt.acquire(backend, key, resolved, clock, restore),
+        (tenure) => Effect.as(Watchdog.start(tenure), { tenure, joined: false })
+      )
+    )
+  })
+
+const ifFree = <A, R>(
+  effect: Effect.Effect<A, LockTimeout | CacheBackendError, R>
+): Effect.Effect<Option.Option<A>, CacheBackendError, R> =>
+  Effect.catchTag(Effect.asSome(effect), "LockTimeout", () => Effect.succeedNone)
+
+/** Runs a block's program in a fiber that the loss can interrupt, then ends the tenure. */
+const run = Effect.fnUntraced(function*<A, E, R>(
+  { joined, tenure }: Begun,
+  program: Effect.Effect<A, E, R>,
+  restore: Restore
+): Effect.fn.Return<A, E | LockLost, R> {
+  // The block that holds the lock is interrupted when it is lost, and this program with it.
+  if (joined) return yield* restore(guard(tenure, program))
+  const fiber = yield* Effect.forkChild(Held.during(program, tenure), { startImmediately: true })
+  tenure.interruptProgram = () => fiber.interruptUnsafe()
+  if (tenure.status === "lost") fiber.interruptUnsafe()
+  const awaited = yield* Effect.exit(restore(Fiber.await(fiber)))
+  if (Exit.isFailure(awaited)) fiber.interruptUnsafe()
+  const exit = yield* Fiber.await(fiber)
+  const late = Math.max(0, -Tenure.left(tenure, Tenure.instant(tenure.clock)))
+  const released = yield* Effect.exit(release(tenure))
+  if (Exit.isSuccess(released)) return yield* exit
+  const failure = Option.getOrUndefined(Cause.findErrorOption(released.cause))
+  if (failure?._tag !== "LockLost") {
+    yield* logUnreleased(tenure, released.cause)
+    return yield* exit
+  }
+  const loss = late > 0 ? new LockLost({ ...failure, lateBy: Duration.millis(late) }) : failure
+  const reasons = Exit.isFailure(exit) ? exit.cause.reasons : []
+  // The interruption by the loss is not news; one from outside is.
+  const own = Exit.isFailure(awaited) ? reasons : reasons.filter((reason) => !Cause.isInterruptReason(reason))
+  return yield* Effect.failCause(Cause.fromReasons<E | LockLost>([Cause.makeFailReason(loss), ...own]))
+})
+
+const acquireInScope = (
+  key: string,
+  options: LockOptions | undefined
+): Effect.Effect<Begun, LockTimeout | CacheBackendError, CacheBackend | Scope.Scope> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.tap(begin(key, options, restore), ({ joined, tenure }) =>
+      joined ? Effect.void : Effect.addFinalizer(() => releaseLogged(tenure)))
+  )
+
+const releaseLogged = (tenure: Tenure.Tenure): Effect.Effect<void> =>
+  Effect.catchCause(release(tenure), (cause) => logUnreleased(tenure, cause))
+
+const logUnreleased = (tenure: Tenure.Tenure, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
+  Effect.annotateLogs(
+    Effect.logWarning("effect-lock: the lock was not surely held until it was released", cause),
+    { "lock.key": tenure.key, "lock.token": tenure.token }
+  )
+
+const leaseOf = ({ joined, tenure }: Begun): Effect.Effect<Lease, never, Scope.Scope> =>
+  Effect.withFiber((fiber) => {
+    if (!joined) Held.mark(fiber, Context.getUnsafe(fiber.context, Scope.Scope), tenure)
+    return Effect.succeed(makeLease(tenure, joined))
+  })
+
+const ensureHeld = (tenure: Tenure.Tenure): Effect.Effect<void, LockLost> =>
+  Effect.suspend(() => Tenure.check(tenure, Tenure.instant(tenure.clock)) ?? Effect.void)
+
+const guard = <A, E, R>(tenure: Tenure.Tenure, step: Effect.Effect<A, E, R>): Effect.Effect<A, E | LockLost, R> =>
+  Effect.andThen(ensureHeld(tenure), Effect.tap(step, () => ensureHeld(tenure)))
+
+const verify = Effect.fnUntraced(function*(
+  tenure: Tenure.Tenure
+): Effect.fn.Return<void, LockLost | CacheBackendError> {
+  yield* ensureHeld(tenure)
+  const seen = yield* tenure.backend.leases.inspect(tenure.key)
+  yield* ensureHeld(tenure)
+  if (Option.isSome(seen) && seen.value.token === tenure.token) return
+  return yield* Tenure.declareLost(
+    tenure,
+    Tenure.instant(tenure.clock),
+    Option.isSome(seen) ? "Stolen" : "Vanished"
+  )
+})
+
+const renew = Effect.fnUntraced(function*(
+  tenure: Tenure.Tenure,
+  options: Parameters<Lease["renew"]>[0] = {}
+): Effect.fn.Return<void, LockLost | CacheBackendError> {
+  const leaseMillis = options.leaseDuration === undefined
+    ? tenure.options.leaseMillis
+    : Options.leaseMillis(options.leaseDuration)
+  const within = Tenure.leftUntilTold(tenure, Tenure.instant(tenure.clock))
+  yield* Watchdog.renew(tenure, leaseMillis, options.mode ?? "extend", within)
+  // It planned for the deadline of before.
+  yield* Watchdog.start(tenure)
+})
+
+const makeLease = (tenure: Tenure.Tenure, joined: boolean): Lease => ({
+  key: tenure.key,
+  token: tenure.token,
+  fencingToken: tenure.fencingToken,
+  holder: tenure.holder,
+  remaining: Effect.sync(() => {
+    const now = Tenure.instant(tenure.clock)
+    return Duration.millis(Tenure.check(tenure, now) === undefined ? Tenure.left(tenure, now) : 0)
+  }),
+  ensureHeld: ensureHeld(tenure),
+  verify: verify(tenure),
+  renew: (options) => renew(tenure, options),
+  release: joined ? Effect.void : Effect.uninterruptible(release(tenure)),
+  lost: Deferred.await(tenure.lost),
+  guard: (step) => guard(tenure, step)
+})

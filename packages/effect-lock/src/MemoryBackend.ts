@@ -1,0 +1,314 @@
+/**
+ * A backend in the memory of this process: for tests, for single processes, and
+ * as the simplest complete example of a backend.
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Backend from "./CacheBackend.ts"
+import { CacheBackend } from "./CacheBackend.ts"
+import type { Holder } from "./Holder.ts"
+
+interface Owner {
+  readonly token: string
+  readonly fencingToken: number
+  readonly holder: Holder
+  expiresAt: number
+}
+
+interface Ticket {
+  readonly leaseMillis: number
+  readonly holder: Holder
+  expiresAt: number
+}
+
+/** One key: who has it and, in the order of arrival, who waits. It exists while there is either. */
+interface Place {
+  owner: Owner | undefined
+  readonly tickets: Map<string, Ticket>
+}
+
+/** What a waiter will be told. A turn that comes before it is awaited stays here. */
+interface Mailbox {
+  turn: Backend.Turn | undefined
+  wake: () => void
+}
+
+interface Stored {
+  readonly bytes: Uint8Array
+  readonly version: number
+  readonly expiresAt: number
+}
+
+/** Runs one atomic operation at the present moment, in milliseconds of the monotonic clock. */
+const at = <A>(f: (now: number) => A): Effect.Effect<A> =>
+  Effect.map(Clock.Clock, (clock) => f(Number(clock.monotonicTimeNanosUnsafe()) / 1e6))
+
+/**
+ * A number greater than every one before, and than every one of an earlier
+ * process whose clock was not ahead: one counter serves all keys, so nothing
+ * has to be remembered for a key that is free.
+ */
+const makeCounter = (): Effect.Effect<() => number> =>
+  Effect.map(Clock.Clock, (clock) => {
+    let last = 0
+    return () => last = Math.max(last + 1, Math.floor(clock.currentTimeMillisUnsafe() * 1000))
+  })
+
+const makeLeases = (nextFence: () => number): Backend.Leases => {
+  const places = new Map<string, Place>()
+  const mailboxes = new Map<string, Mailbox>()
+
+  const ownerOf = (place: Place | undefined, now: number): Owner | undefined => {
+    if (place?.owner !== undefined && place.owner.expiresAt <= now) place.owner = undefined
+    return place?.owner
+  }
+
+  const grant = (place: Place, token: string, request: Omit<Ticket, "expiresAt">, now: number): Owner => {
+    place.tickets.delete(token)
+    return place.owner = {
+      token,
+      fencingToken: nextFence(),
+      holder: request.holder,
+      expiresAt: now + request.leaseMillis
+    }
+  }
+
+  const drop = (token: string) => mailboxes.delete(token)
+
+  /** The first live ticket; dead ones before it are dropped. */
+  const first = (place: Place, now: number): [token: string, ticket: Ticket] | undefined => {
+    for (const entry of place.tickets) {
+      if (entry[1].expiresAt > now) return entry
+      place.tickets.delete(entry[0])
+      drop(entry[0])
+    }
+    return undefined
+  }
+
+  const handOver = (place: Place, [token, ticket]: [string, Ticket], now: number): void => {
+    const { fencingToken } = grant(place, token, ticket, now)
+    const mailbox = mailboxes.get(token)
+    if (mailbox === undefined) return
+    mailbox.turn = { _tag: "HandedOver", fencingToken, remainingMillis: ticket.leaseMillis, monotonicMillis: now }
+    mailbox.wake()
+  }
+
+  const free = (key: string, place: Place, now: number): void => {
+    place.owner = undefined
+    const next = first(place, now)
+    if (next !== undefined) handOver(place, next, now)
+    else places.delete(key)
+  }
+
+  const notHeld = (owner: Owner | undefined): Backend.NotHeld => ({
+    _tag: "NotHeld",
+    reason: owner === undefined ? "Vanished" : "Stolen"
+  })
+
+  return {
+    acquire: ({ holder, key, leaseMillis, ticketMillis, token }) =>
+      at((now) => {
+        let place = places.get(key)
+        if (place === undefined) places.set(key, place = { owner: undefined, tickets: new Map() })
+        let owner = ownerOf(place, now)
+        if (owner === undefined) {
+          const next = first(place, now)
+          if (next !== undefined && next[0] !== token) handOver(place, next, now)
+          else grant(place, token, { leaseMillis, holder }, now)
+          owner = place.owner!
+        }
+        if (owner.token === token) {
+          drop(token)
+          const { expiresAt, fencingToken } = owner
+          return { _tag: "Granted", fencingToken, remainingMillis: expiresAt - now }
+        }
+        let queuedAhead = 0
+        for (const [other, ticket] of place.tickets) {
+          if (other === token) break
+          if (ticket.expiresAt > now) queuedAhead++
+        }
+        if (ticketMillis > 0) {
+          const ticket = place.tickets.get(token)
+          if (ticket !== undefined) ticket.expiresAt = now + ticketMillis
+          else place.tickets.set(token, { leaseMillis, holder, expiresAt: now + ticketMillis })
+          if (!mailboxes.has(token)) mailboxes.set(token, { turn: undefined, wake: () => {} })
+        }
+        return {
+          _tag: "Contended",
+          remainingMillis: owner.expiresAt - now,
+          queuedAhead,
+          holder: Option.some(owner.holder)
+        }
+      }),
+
+    awaitTurn: (_key, token) =>
+      Effect.callback((resume) => {
+        const mailbox = mailboxes.get(token)
+        if (mailbox === undefined) return
+        mailbox.wake = () => {
+          if (mailbox.turn === undefined) return
+          drop(token)
+          resume(Effect.succeed(mailbox.turn))
+        }
+        mailbox.wake()
+        return Effect.sync(() => {
+          mailbox.wake = () => {}
+        })
+      }),
+
+    renew: ({ key, leaseMillis, mode, token }) =>
+      at((now) => {
+        const owner = ownerOf(places.get(key), now)
+        if (owner?.token !== token) return notHeld(owner)
+        const remaining = owner.expiresAt - now
+        const next = mode === "extend"
+          ? leaseMillis
+          : mode === "add"
+          ? remaining + leaseMillis
+          : Math.max(remaining, leaseMillis)
+        owner.expiresAt = now + next
+        return { _tag: "Renewed", remainingMillis: next }
+      }),
+
+    release: (key, token) =>
+      at((now) => {
+        const place = places.get(key)
+        const owner = ownerOf(place, now)
+        if (place === undefined || owner?.token !== token) return notHeld(owner)
+        free(key, place, now)
+        return { _tag: "Released" }
+      }),
+
+    withdraw: (key, token) =>
+      at((now) => {
+        drop(token)
+        const place = places.get(key)
+        if (place === undefined) return
+        place.tickets.delete(token)
+        const owner = ownerOf(place, now)
+        if (owner === undefined || owner.token === token) free(key, place, now)
+      }),
+
+    inspect: (key) =>
+      at((now) => {
+        const place = places.get(key)
+        const owner = ownerOf(place, now)
+        if (place === undefined || owner === undefined) return Option.none()
+        const { expiresAt, fencingToken, token } = owner
+        const holder = Option.some(owner.holder)
+        const queueLength = Array.from(place.tickets.values()).filter((ticket) => ticket.expiresAt > now).length
+        return Option.some({ token, fencingToken, holder, remainingMillis: expiresAt - now, queueLength })
+      }),
+
+    forceRelease: (key) =>
+      at((now) => {
+        const place = places.get(key)
+        if (place === undefined) return false
+        const held = ownerOf(place, now) !== undefined
+        free(key, place, now)
+        return held
+      })
+  }
+}
+
+const makeValues = (nextVersion: () => number): Backend.Values => {
+  const values = new Map<string, Stored>()
+  let sweepAt = 64
+
+  const read = (key: string, now: number): Stored | undefined => {
+    const stored = values.get(key)
+    if (stored === undefined || stored.expiresAt > now) return stored
+    values.delete(key)
+    return undefined
+  }
+
+  // Values that nobody reads again are swept when the map has doubled since the
+  // last sweep: constant work per write on average, and no timer.
+  const sweep = (now: number) => {
+    if (values.size < sweepAt) return
+    for (const key of values.keys()) read(key, now)
+    sweepAt = Math.max(64, values.size * 2)
+  }
+
+  const write = (key: string, bytes: Uint8Array, timeToLiveMillis: number, now: number): number => {
+    sweep(now)
+    const version = nextVersion()
+    // A copy: the caller may reuse its buffer, as it may with any other store.
+    values.set(key, { bytes: bytes.slice(), version, expiresAt: now + timeToLiveMillis })
+    return version
+  }
+
+  const get = (key: string, now: number): Option.Option<Backend.Value> => {
+    const stored = read(key, now)
+    return stored === undefined ? Option.none() : Option.some({ bytes: stored.bytes.slice(), version: stored.version })
+  }
+
+  return {
+    get: (key) => at((now) => get(key, now)),
+    getMany: (keys) => at((now) => keys.map((key) => get(key, now))),
+    set: (key, bytes, timeToLiveMillis) => at((now) => write(key, bytes, timeToLiveMillis, now)),
+    remove: (key) => at((now) => read(key, now) !== undefined && values.delete(key)),
+    compareAndSet: (key, bytes, timeToLiveMillis, expected) =>
+      at((now) =>
+        (read(key, now)?.version ?? 0) === expected
+          ? Option.some(write(key, bytes, timeToLiveMillis, now))
+          : Option.none()
+      )
+  }
+}
+
+/**
+ * Locks and values in the memory of this process. First come, first served;
+ * time is `Clock`'s, so `TestClock` rules it; waiters are woken, and no timer is
+ * left behind.
+ *
+ * **When to use**
+ *
+ * Use it in tests, where it needs no server and no sleeping, and in programs
+ * that are one process. Two builds of the layer are two stores.
+ *
+ * **Example** (Two fibers that take turns)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Lock from "effect-lock/Lock"
+ * import { MemoryLayer } from "effect-lock/MemoryBackend"
+ *
+ * let balance = 0
+ * const deposit = Effect.gen(function*() {
+ *   const read = balance
+ *   yield* Effect.sleep("5 millis")
+ *   balance = read + 1
+ * }).pipe(Lock.withLock("account"))
+ *
+ * const program = Effect.all([deposit, deposit], { concurrency: "unbounded" })
+ * await Effect.runPromise(Effect.provide(program, MemoryLayer))
+ * console.log(balance) // => 2
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const MemoryLayer: Layer.Layer<CacheBackend> = Layer.effect(
+  CacheBackend,
+  Effect.gen(function*() {
+    const next = yield* makeCounter()
+    return yield* Backend.make({
+      name: "memory",
+      capabilities: {
+        durability: "process",
+        wakeUp: "push",
+        fairQueue: true,
+        multiKeyAtomicity: true,
+        fencing: true,
+        granularityMillis: 0
+      },
+      leases: makeLeases(next),
+      values: makeValues(next)
+    })
+  })
+)

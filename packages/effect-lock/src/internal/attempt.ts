@@ -1,0 +1,248 @@
+/**
+ * The acquire loop: try; if held, stand in the queue; sleep until woken or until
+ * it is worth looking; try again. It ends with a tenure, or fails and leaves
+ * nothing behind.
+ *
+ * Invariants:
+ *
+ * 1. *One uninterruptible region.* Only the waits are restored, and what they
+ *    leave is looked at in the same region, so that no grant falls between an
+ *    answer and its owner.
+ * 2. *The undo exists before the request.* Whatever a request may have left in
+ *    the store when the loop ends without a tenure is withdrawn in the
+ *    background, under a token that is never used again: a late withdrawal can
+ *    touch nobody.
+ * 3. *No request outlives its caller.* A request says within what time it may
+ *    still be granted. Where its answer was lost before that time was over, the
+ *    withdrawal is repeated after it.
+ * 4. *Unknown is not contended.* An error of the store is no error while there
+ *    is time to wait; in the end it is `LockTimeout` only if the store ever said
+ *    that somebody else holds the lock.
+ */
+import * as Cause from "effect/Cause"
+import type * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Pull from "effect/Pull"
+import * as Random from "effect/Random"
+import * as Schedule from "effect/Schedule"
+import * as Backoff from "../Backoff.ts"
+import type { CacheBackend, Contended, Turn } from "../CacheBackend.ts"
+import type { Holder } from "../Holder.ts"
+import { type CacheBackendError, LockTimeout } from "../LockError.ts"
+import { bounded } from "./bounded.ts"
+import * as Deadline from "./deadline.ts"
+import type { Resolved } from "./options.ts"
+import * as Tenure from "./tenure.ts"
+import * as Token from "./token.ts"
+import * as Turnstile from "./turnstile.ts"
+
+type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+type Backend = CacheBackend["Service"]
+type Failure = LockTimeout | CacheBackendError
+
+// A waiter that is gone blocks nobody for longer than its ticket; a ticket outlives two looks.
+const TICKET = 30_000
+const LOOK = 12_000
+const lookAgain: Exit.Exit<Turn> = Exit.succeed({ _tag: "TryAgain" })
+
+/**
+ * Takes its place in the line of this process, runs the loop when it is its
+ * turn, and passes the turn on. To be called in an uninterruptible region, with
+ * its `restore`, in which the caller then arranges for the release.
+ */
+export const acquire = Effect.fnUntraced(function*(
+  backend: Backend,
+  key: string,
+  options: Resolved,
+  clock: Clock.Clock,
+  restore: Restore
+): Effect.fn.Return<Tenure.Tenure, Failure> {
+  const start = Tenure.instant(clock)
+  const turnstile = Turnstile.turnstileOf(backend)
+  // A single attempt waits for nobody, so it does not stand in line either.
+  if (options.waitMillis === 0) return yield* loop(backend, key, options, clock, restore, start, Turnstile.makeLine())
+  const standing = turnstile.get(key)
+  const line = standing ?? Turnstile.open(turnstile, key)
+  if (standing !== undefined && !(yield* Turnstile.wait(turnstile, key, line, options.waitMillis, restore))) {
+    return yield* line.trouble ?? timedOut(key, start, Tenure.instant(clock), line.holder)
+  }
+  return yield* Effect.onExitPrimitive(
+    loop(backend, key, options, clock, restore, start, line),
+    () => void Turnstile.leave(turnstile, key)
+  )
+})
+
+const loop = Effect.fnUntraced(function*(
+  backend: Backend,
+  key: string,
+  options: Resolved,
+  clock: Clock.Clock,
+  restore: Restore,
+  start: Deadline.Instant,
+  line: Turnstile.Line
+): Effect.fn.Return<Tenure.Tenure, Failure> {
+  const { capabilities, leases } = backend
+  const { leaseMillis, waitMillis } = options
+  const waits = waitMillis > 0
+  const holder: Holder = { since: DateTime.makeUnsafe(start.wall), metadata: options.metadata }
+  let token = Token.make()
+  let mayHoldSomething = false
+  let doubtUntil = -Infinity
+  let answered = false
+  let nextDelay: Effect.Success<ReturnType<typeof stepOf>> | undefined
+
+  // Withdraws what this token may have in the store; what follows needs a new one.
+  const abandon = () => {
+    const undo = mayHoldSomething ? withdraw(backend, clock, key, token, leaseMillis, doubtUntil) : Effect.void
+    token = Token.make()
+    mayHoldSomething = false
+    doubtUntil = -Infinity
+    return undo
+  }
+
+  const grant = (fencingToken: number, remainingMillis: number, anchor: Deadline.Instant) => {
+    const since = Tenure.instant(clock)
+    const lifetime = Deadline.lifetime(remainingMillis, capabilities.granularityMillis)
+    return Deadline.isWorthHolding(lifetime - Deadline.elapsed(anchor, since), leaseMillis)
+      ? Tenure.make({ backend, clock, key, token, fencingToken, holder, options, since, doubtUntil }, anchor, lifetime)
+      : undefined
+  }
+
+  while (true) {
+    const sentAt = Tenure.instant(clock)
+    const waitLeft = waitMillis - Deadline.elapsed(start, sentAt)
+    const withinMillis = Math.min(backend.timeLimitMillis, leaseMillis * 2 / 3, waits ? Math.max(waitLeft, 1) : Infinity)
+    const ticketMillis = waits ? Math.min(TICKET, waitLeft + 1000) : 0
+    const exit = yield* Effect.exit(
+      restore(leases.acquire({ key, token, leaseMillis, withinMillis, ticketMillis, holder }))
+    )
+    // Where nobody wakes us, or the store gave no answer, the schedule says when to look again.
+    let delay: number | undefined
+    if (Exit.isSuccess(exit)) {
+      const answer = exit.value
+      line.trouble = undefined
+      answered = true
+      mayHoldSomething ||= answer._tag === "Granted" || waits
+      if (answer._tag === "Granted") {
+        const tenure = grant(answer.fencingToken, answer.remainingMillis, sentAt)
+        if (tenure !== undefined) return tenure
+        yield* abandon()
+      } else {
+        line.holder = answer.holder
+        if (!waits) return yield* timedOut(key, start, Tenure.instant(clock), line.holder)
+        if (capabilities.wakeUp === "push") delay = lookIn(answer, yield* Random.next)
+      }
+    } else {
+      const error = Cause.findErrorOption(exit.cause)
+      if (Option.isNone(error) || error.value.outcome === "Unknown") {
+        mayHoldSomething = true
+        doubtUntil = sentAt.monotonic + withinMillis
+      }
+      if (Option.isNone(error)) {
+        yield* abandon()
+        return yield* Effect.failCause(exit.cause)
+      }
+      line.trouble = error.value
+      if (!waits || !error.value.retryable) {
+        yield* abandon()
+        return yield* error.value
+      }
+    }
+
+    const now = Tenure.instant(clock)
+    const left = waitMillis - Deadline.elapsed(start, now)
+    if (delay === undefined) {
+      nextDelay ??= yield* stepOf(options.retry)
+      delay = yield* nextDelay(now.wall)
+    }
+    if (left <= 0 || delay === undefined) {
+      yield* abandon()
+      return yield* (answered ? undefined : line.trouble) ?? timedOut(key, start, now, line.holder)
+    }
+    const turn = yield* Effect.exit(
+      restore(bounded(leases.awaitTurn(key, token), Math.min(delay, left), () => lookAgain))
+    )
+    if (Exit.isFailure(turn)) {
+      yield* abandon()
+      return yield* Effect.failCause(turn.cause)
+    }
+    if (turn.value._tag === "HandedOver") {
+      const { fencingToken, monotonicMillis, remainingMillis } = turn.value
+      const here = Tenure.instant(clock)
+      const anchor = { monotonic: monotonicMillis, wall: here.wall - (here.monotonic - monotonicMillis) }
+      const tenure = grant(fencingToken, remainingMillis, anchor)
+      if (tenure !== undefined) return tenure
+      yield* abandon()
+    }
+  }
+})
+
+const timedOut = (
+  key: string,
+  start: Deadline.Instant,
+  now: Deadline.Instant,
+  holder: Option.Option<Holder>
+): LockTimeout =>
+  new LockTimeout({ key, waited: Duration.millis(Math.max(0, Deadline.elapsed(start, now))), holder })
+
+/**
+ * When to look without being woken: when the lease that is in the way ends, one
+ * after another in the order of the queue, and often enough to keep the ticket.
+ */
+const lookIn = (contended: Contended, random: number): number => {
+  const { queuedAhead, remainingMillis } = contended
+  const place = queuedAhead <= 4 ? queuedAhead * 25 : 100 + (queuedAhead - 4) * 1000
+  return Math.min(remainingMillis + 1 + random * 20 + place, LOOK * (0.9 + 0.2 * random))
+}
+
+/** Drives a schedule by hand: the delay in milliseconds, or `undefined` when it has ended. */
+const stepOf = (schedule: Schedule.Schedule<unknown>) =>
+  Effect.map(Schedule.toStep(schedule), (step) => (now: number): Effect.Effect<number | undefined> =>
+    Pull.catchDone(
+      Effect.map(step(now, undefined), ([_, delay]) => Duration.toMillis(delay)),
+      () => Effect.undefined
+    ))
+
+/**
+ * Withdraws, as long as the backend lives and not the caller: until the store
+ * has acknowledged it or the lease is over, and once more after the time in
+ * which an unanswered request might still be granted.
+ */
+export const withdraw = (
+  backend: Backend,
+  clock: Clock.Clock,
+  key: string,
+  token: string,
+  leaseMillis: number,
+  doubtUntil: number
+): Effect.Effect<void> =>
+  backend.inBackground(Effect.gen(function*() {
+    const start = Tenure.instant(clock)
+    const once = untilAcknowledged(clock, leaseMillis, backend.leases.withdraw(key, token))
+    yield* once
+    if (doubtUntil > start.monotonic) {
+      yield* Effect.sleep(doubtUntil - Tenure.instant(clock).monotonic + 10)
+      yield* once
+    }
+  }))
+
+/** Repeats an idempotent call while its outcome is unknown, at most for as long as the lease lasts. */
+export const untilAcknowledged = (
+  clock: Clock.Clock,
+  leaseMillis: number,
+  call: Effect.Effect<unknown, CacheBackendError>
+): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const start = Tenure.instant(clock)
+    return Effect.ignoreCause(
+      Effect.retry(call, {
+        schedule: Backoff.retry,
+        while: (error) => error.retryable && Deadline.elapsed(start, Tenure.instant(clock)) < leaseMillis
+      }),
+      { log: "Warn", message: "effect-lock: could not undo in the store; the lease ends by itself" }
+    )
+  })

@@ -1,0 +1,91 @@
+import * as Duration from "effect/Duration"
+import * as Option from "effect/Option"
+import type * as Schedule from "effect/Schedule"
+import * as Backoff from "../Backoff.ts"
+import { InvalidOption } from "../LockError.ts"
+import type { LockOptions } from "../LockOptions.ts"
+
+/** The options of a lock as the engine uses them: complete, checked, in milliseconds. */
+export interface Resolved {
+  readonly leaseMillis: number
+  readonly waitMillis: number
+  readonly maxHoldMillis: number
+  readonly retry: Schedule.Schedule<unknown>
+  readonly autoRenew: boolean
+  readonly reentrant: boolean
+  readonly metadata: { readonly [name: string]: string }
+}
+
+// The longest delay that a timer can measure, a little under 25 days.
+const LONGEST = 2 ** 31 - 1
+// Below this, drift and margin leave nothing of a lease that a program could use.
+const SHORTEST_LEASE = 10
+const METADATA_LIMIT = 4096
+
+const show = (input: unknown): string =>
+  Duration.isDuration(input) ? Duration.format(input) : typeof input === "string" ? JSON.stringify(input) : String(input)
+
+const millis = (option: string, input: Duration.Input, least: number, bound: string): number => {
+  const parsed = Duration.fromInput(input)
+  const value = Option.isNone(parsed) || Number.isNaN(input) ? NaN : Duration.toMillis(parsed.value)
+  // Not "value < least": NaN must fail too.
+  if (!(value >= least) || (value > LONGEST && value !== Infinity)) {
+    throw new InvalidOption({ option, value: show(input), bound })
+  }
+  return value
+}
+
+/** `leaseDuration`, of an acquire or of a renewal by hand. */
+export const leaseMillis = (input: Duration.Input): number =>
+  millis("leaseDuration", input, SHORTEST_LEASE, "between 10 milliseconds and 24 days, or Infinity")
+
+const metadata = (record: { readonly [name: string]: string }) => {
+  const text = JSON.stringify(record)
+  const bound = `a record of strings, at most ${METADATA_LIMIT} characters of JSON`
+  if (text.length > METADATA_LIMIT) {
+    throw new InvalidOption({ option: "metadata", value: `${text.length} characters`, bound })
+  }
+  for (const [name, value] of Object.entries(record)) {
+    if (typeof value !== "string") throw new InvalidOption({ option: `metadata.${name}`, value: show(value), bound })
+  }
+  return record
+}
+
+const resolveNow = (defaults: LockOptions, options: LockOptions): Resolved => ({
+  leaseMillis: leaseMillis(options.leaseDuration ?? defaults.leaseDuration ?? 30_000),
+  waitMillis: millis(
+    "waitTimeout",
+    options.waitTimeout ?? defaults.waitTimeout ?? 30_000,
+    0,
+    "zero (one attempt), at most 24 days, or Infinity"
+  ),
+  maxHoldMillis: millis(
+    "maxHold",
+    options.maxHold ?? defaults.maxHold ?? Infinity,
+    1,
+    "between 1 millisecond and 24 days, or Infinity"
+  ),
+  retry: options.retry ?? defaults.retry ?? Backoff.retry,
+  autoRenew: options.autoRenew ?? defaults.autoRenew ?? true,
+  reentrant: options.reentrant ?? defaults.reentrant ?? false,
+  metadata: metadata(options.metadata ?? defaults.metadata ?? {})
+})
+
+// Most calls pass no options, and parsing the durations of the defaults each
+// time would cost as much as the rest of an in-memory acquire.
+const resolvedDefaults = new WeakMap<LockOptions, Resolved>()
+
+/** Lays options over defaults and checks them all; throws `InvalidOption`. */
+export const resolve = (defaults: LockOptions, options: LockOptions | undefined): Resolved => {
+  if (options !== undefined) return resolveNow(defaults, options)
+  let resolved = resolvedDefaults.get(defaults)
+  if (resolved === undefined) resolvedDefaults.set(defaults, resolved = resolveNow(defaults, {}))
+  return resolved
+}
+
+/** A key is any non-empty string. */
+export const checkKey = (key: string): void => {
+  if (typeof key !== "string" || key === "") {
+    throw new InvalidOption({ option: "key", value: show(key), bound: "a string that is not empty" })
+  }
+}

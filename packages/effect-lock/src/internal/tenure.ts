@@ -1,0 +1,151 @@
+/**
+ * The state of one lock that is held, as this process believes it.
+ *
+ *     held ──loss declared──▶ lost
+ *       └────release sent───▶ released
+ *
+ * Invariants, each tested in `test/Lock.test.ts`:
+ *
+ * 1. The lock counts as held only while less than `lifetime` has passed since
+ *    `anchor`, the moment *before* the last confirmed request was sent.
+ * 2. A loss is declared a guard before that, by the clock alone. It is final:
+ *    no answer that comes later undoes it.
+ * 3. Only an answer of the store moves the deadline, and only forward. The one
+ *    exception is a renewal that asks for less: it moves the deadline back when
+ *    it is *sent*, since the store may do it even if the answer is lost.
+ * 4. Once released, nothing is declared lost and no answer counts.
+ */
+import type * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import type { CacheBackend } from "../CacheBackend.ts"
+import type { Holder } from "../Holder.ts"
+import { type CacheBackendError, LockLost, type LossReason } from "../LockError.ts"
+import * as Deadline from "./deadline.ts"
+import type { Resolved } from "./options.ts"
+
+export const instant = (clock: Clock.Clock): Deadline.Instant => ({
+  monotonic: Number(clock.monotonicTimeNanosUnsafe()) / 1e6,
+  wall: clock.currentTimeMillisUnsafe()
+})
+
+/** What never changes while the lock is held. */
+export interface Grant {
+  readonly backend: CacheBackend["Service"]
+  readonly clock: Clock.Clock
+  readonly key: string
+  readonly token: string
+  readonly fencingToken: number
+  readonly holder: Holder
+  readonly options: Resolved
+  /** When it was granted, for `maxHold`. */
+  readonly since: Deadline.Instant
+  /** Until when, on the monotonic clock, an earlier request of this token may still be executed. */
+  readonly doubtUntil: number
+}
+
+export interface Tenure extends Grant {
+  readonly lost: Deferred.Deferred<never, LockLost>
+  status: "held" | "lost" | "released"
+  loss: LockLost | undefined
+  anchor: Deadline.Instant
+  lifetime: number
+  /** What renewals ask for. */
+  leaseMillis: number
+  /** A renewal was sent since `anchor` and not confirmed. */
+  unconfirmed: boolean
+  /** How many renewals asked for less: the answer to a request sent before one of them no longer counts. */
+  shortenings: number
+  watchdog: Fiber.Fiber<void> | undefined
+  /** Interrupts the program that runs under the lock. */
+  interruptProgram: (() => void) | undefined
+  closing: Deferred.Deferred<void, LockLost | CacheBackendError> | undefined
+}
+
+export const make = (grant: Grant, anchor: Deadline.Instant, lifetime: number): Tenure => ({
+  ...grant,
+  lost: Deferred.makeUnsafe(),
+  status: "held",
+  loss: undefined,
+  anchor,
+  lifetime,
+  leaseMillis: grant.options.leaseMillis,
+  unconfirmed: false,
+  shortenings: 0,
+  watchdog: undefined,
+  interruptProgram: undefined,
+  closing: undefined
+})
+
+/** Until the deadline: how long the lock is surely held. */
+export const left = (self: Tenure, now: Deadline.Instant): number =>
+  self.lifetime - Deadline.elapsed(self.anchor, now)
+
+const leftOfMaxHold = (self: Tenure, now: Deadline.Instant): number =>
+  self.options.maxHoldMillis - Deadline.elapsed(self.since, now)
+
+/** Until the holder is told: a guard before the deadline, or when `maxHold` is over. */
+export const leftUntilTold = (self: Tenure, now: Deadline.Instant): number =>
+  Math.min(left(self, now) - Deadline.guard(self.leaseMillis), leftOfMaxHold(self, now))
+
+export const lostAt = (self: Tenure, now: Deadline.Instant, reason: LossReason): LockLost => {
+  const until = left(self, now)
+  return new LockLost({
+    key: self.key,
+    token: self.token,
+    reason,
+    deadline: DateTime.makeUnsafe(Math.floor(until === Infinity ? now.wall : now.wall + until)),
+    lateBy: Duration.zero
+  })
+}
+
+/** Declares the loss, tells everybody who asked to know, and interrupts the program. */
+export const declareLost = (self: Tenure, now: Deadline.Instant, reason: LossReason): LockLost => {
+  const loss = self.loss ??= lostAt(self, now, reason)
+  if (self.status === "held") {
+    self.status = "lost"
+    self.watchdog?.interruptUnsafe()
+    Deferred.doneUnsafe(self.lost, Effect.fail(loss))
+    self.interruptProgram?.()
+  }
+  return loss
+}
+
+/** Why the clock alone ends this tenure. */
+export const reasonOfExpiry = (self: Tenure, now: Deadline.Instant): LossReason =>
+  leftOfMaxHold(self, now) <= 0 ? "MaxHold" : self.unconfirmed ? "RenewalUnconfirmed" : "Expired"
+
+/**
+ * The check at every boundary of the library. Timers are not enough: a process
+ * that was stopped runs its next step before the timer that should have told it.
+ */
+export const check = (self: Tenure, now: Deadline.Instant): LockLost | undefined => {
+  if (self.status === "lost") return self.loss
+  if (self.status === "released") return self.loss ??= lostAt(self, now, "Vanished")
+  return leftUntilTold(self, now) <= 0 ? declareLost(self, now, reasonOfExpiry(self, now)) : undefined
+}
+
+/** A confirmed renewal, sent at `sentAt`: the deadline moves forward, never back. */
+export const extend = (self: Tenure, sentAt: Deadline.Instant, lifetime: number, now: Deadline.Instant): void => {
+  self.unconfirmed = false
+  if (lifetime - Deadline.elapsed(sentAt, now) > left(self, now)) {
+    self.anchor = sentAt
+    self.lifetime = lifetime
+  }
+}
+
+/** A renewal that asks for less is about to be sent. */
+export const shorten = (
+  self: Tenure,
+  sentAt: Deadline.Instant,
+  lifetime: number,
+  leaseMillis: number
+): void => {
+  self.shortenings++
+  self.leaseMillis = leaseMillis
+  self.anchor = sentAt
+  self.lifetime = lifetime
+}
