@@ -23,6 +23,7 @@
  *
  * @since 0.1.0
  */
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -31,8 +32,8 @@ import * as FiberSet from "effect/FiberSet"
 import type * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { Holder } from "./Holder.ts"
-import { bounded } from "./internal/bounded.ts"
-import { CacheBackendError } from "./LockError.ts"
+import { answerWithin, bounded } from "./internal/bounded.ts"
+import type { CacheBackendError } from "./LockError.ts"
 
 /**
  * What a store promises. A capability that a store lacks is said here, not
@@ -345,8 +346,7 @@ export class CacheBackend extends Context.Service<CacheBackend, {
  * With a `timeLimit` every operation ends within it, or within what its request
  * says if that is less, whatever the driver does: a driver's promise may never
  * settle. An operation that hits its limit fails as `Unknown` and goes on in
- * nobody's name. A store that answers at once, in this process, needs none and
- * then pays nothing for it.
+ * nobody's name. A store in this process, which answers at once, needs none.
  *
  * The scope is the life of the backend: use `make` inside `Layer.effect`.
  *
@@ -360,47 +360,35 @@ export const make = Effect.fnUntraced(function*(options: {
   readonly leases: Leases
   readonly values: Values
 }): Effect.fn.Return<CacheBackend["Service"], never, Scope.Scope> {
+  const { capabilities, leases, name, timeLimit, values } = options
   const background = yield* FiberSet.make<void>()
-  yield* Effect.addFinalizer(() => bounded(FiberSet.awaitEmpty(background), 1000, () => Exit.void))
-  const inBackground = (effect: Effect.Effect<void>) =>
-    Effect.asVoid(FiberSet.run(background, effect, { startImmediately: true }))
-  const { capabilities, leases, name, values } = options
-  if (options.timeLimit === undefined) {
-    return { name, capabilities, timeLimitMillis: Infinity, leases, values, inBackground }
-  }
-  const timeLimitMillis = Duration.toMillis(options.timeLimit)
-  const within = <A>(operation: string, call: Effect.Effect<A, CacheBackendError>, millis = timeLimitMillis) =>
-    bounded(call, Math.min(millis, timeLimitMillis), () =>
-      Exit.fail(
-        new CacheBackendError({
-          backend: name,
-          operation,
-          outcome: "Unknown",
-          retryable: true,
-          cause: new Error(`no answer within ${Math.min(millis, timeLimitMillis)} ms`)
-        })
-      ))
+  yield* Effect.addFinalizer(() => patiently(FiberSet.awaitEmpty(background)))
+  const timeLimitMillis = timeLimit === undefined ? Infinity : Duration.toMillis(timeLimit)
+  const limited = <A>(operation: string, call: Effect.Effect<A, CacheBackendError>) =>
+    timeLimitMillis === Infinity ? call : answerWithin(call, timeLimitMillis, name, operation)
   return {
     name,
     capabilities,
     timeLimitMillis,
-    inBackground,
+    inBackground: (effect) => Effect.asVoid(FiberSet.run(background, effect, { startImmediately: true })),
     leases: {
-      acquire: (request) => within("acquire", leases.acquire(request), request.withinMillis),
-      awaitTurn: leases.awaitTurn,
-      renew: (request) => within("renew", leases.renew(request), request.withinMillis),
-      release: (key, token) => within("release", leases.release(key, token)),
-      withdraw: (key, token) => within("withdraw", leases.withdraw(key, token)),
-      inspect: (key) => within("inspect", leases.inspect(key)),
-      forceRelease: (key) => within("forceRelease", leases.forceRelease(key))
+      ...leases,
+      // The engine bounds the others by what each request allows.
+      inspect: (key) => limited("inspect", leases.inspect(key)),
+      forceRelease: (key) => limited("forceRelease", leases.forceRelease(key))
     },
     values: {
-      get: (key) => within("get", values.get(key)),
-      getMany: (keys) => within("getMany", values.getMany(keys)),
-      set: (key, bytes, timeToLive) => within("set", values.set(key, bytes, timeToLive)),
-      remove: (key) => within("remove", values.remove(key)),
+      get: (key) => limited("get", values.get(key)),
+      getMany: (keys) => limited("getMany", values.getMany(keys)),
+      set: (key, bytes, timeToLive) => limited("set", values.set(key, bytes, timeToLive)),
+      remove: (key) => limited("remove", values.remove(key)),
       compareAndSet: (key, bytes, timeToLive, expected) =>
-        within("compareAndSet", values.compareAndSet(key, bytes, timeToLive, expected))
+        limited("compareAndSet", values.compareAndSet(key, bytes, timeToLive, expected))
     }
   }
 })
+
+// A second of the real clock, also where a `TestClock` rules: nobody advances it
+// any more while a test's layers are closed.
+const patiently = (effect: Effect.Effect<void>) =>
+  Effect.provideService(bounded(effect, 1000, () => Exit.void), Clock.Clock, Clock.Clock.defaultValue())

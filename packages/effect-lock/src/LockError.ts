@@ -5,6 +5,7 @@
  * @since 0.1.0
  */
 import * as Duration from "effect/Duration"
+import * as Formatter from "effect/Formatter"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { Holder } from "./Holder.ts"
@@ -141,7 +142,7 @@ export class CacheBackendError
   })
 {
   override get message(): string {
-    const why = this.cause instanceof Error ? this.cause.message : String(this.cause)
+    const why = this.cause instanceof Error ? this.cause.message : Formatter.format(this.cause)
     return `${this.backend}: ${this.operation} failed (${this.outcome}): ${why}`
   }
 }

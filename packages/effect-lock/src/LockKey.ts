@@ -27,7 +27,7 @@ const escapeOne = (character: string): string => {
 }
 
 /**
- * Writes a key with letters, digits and `_.:/@-` only, everything else escaped
+ * Writes a key with letters, digits and `_.:/@-!*~'()` only, everything else escaped
  * byte by byte; a key that becomes longer than 200 bytes is replaced by `#` and
  * its digest.
  *

@@ -8,6 +8,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import type * as Scheduler from "effect/Scheduler"
 import * as Backend from "./CacheBackend.ts"
 import { CacheBackend } from "./CacheBackend.ts"
 import type { Holder } from "./Holder.ts"
@@ -43,9 +44,14 @@ interface Stored {
   readonly expiresAt: number
 }
 
+type Dispatcher = Scheduler.SchedulerDispatcher
+
 /** Runs one atomic operation at the present moment, in milliseconds of the monotonic clock. */
-const at = <A>(f: (now: number) => A): Effect.Effect<A> =>
-  Effect.map(Clock.Clock, (clock) => f(Number(clock.monotonicTimeNanosUnsafe()) / 1e6))
+const at = <A>(f: (now: number, dispatcher: Dispatcher) => A): Effect.Effect<A> =>
+  Effect.withFiber((fiber) => {
+    const clock = fiber.getRef(Clock.Clock)
+    return Effect.succeed(f(Number(clock.monotonicTimeNanosUnsafe()) / 1e6, fiber.currentDispatcher))
+  })
 
 /**
  * A number greater than every one before, and than every one of an earlier
@@ -89,18 +95,19 @@ const makeLeases = (nextFence: () => number): Backend.Leases => {
     return undefined
   }
 
-  const handOver = (place: Place, [token, ticket]: [string, Ticket], now: number): void => {
+  const handOver = (place: Place, [token, ticket]: [string, Ticket], now: number, dispatcher: Dispatcher): void => {
     const { fencingToken } = grant(place, token, ticket, now)
     const mailbox = mailboxes.get(token)
     if (mailbox === undefined) return
     mailbox.turn = { _tag: "HandedOver", fencingToken, remainingMillis: ticket.leaseMillis, monotonicMillis: now }
-    mailbox.wake()
+    // Not at once: a long queue of short programs would run nested in one another, and overflow the stack.
+    dispatcher.scheduleTask(() => mailbox.wake(), 0)
   }
 
-  const free = (key: string, place: Place, now: number): void => {
+  const free = (key: string, place: Place, now: number, dispatcher: Dispatcher): void => {
     place.owner = undefined
     const next = first(place, now)
-    if (next !== undefined) handOver(place, next, now)
+    if (next !== undefined) handOver(place, next, now, dispatcher)
     else places.delete(key)
   }
 
@@ -111,13 +118,13 @@ const makeLeases = (nextFence: () => number): Backend.Leases => {
 
   return {
     acquire: ({ holder, key, leaseMillis, ticketMillis, token }) =>
-      at((now) => {
+      at((now, dispatcher) => {
         let place = places.get(key)
         if (place === undefined) places.set(key, place = { owner: undefined, tickets: new Map() })
         let owner = ownerOf(place, now)
         if (owner === undefined) {
           const next = first(place, now)
-          if (next !== undefined && next[0] !== token) handOver(place, next, now)
+          if (next !== undefined && next[0] !== token) handOver(place, next, now, dispatcher)
           else grant(place, token, { leaseMillis, holder }, now)
           owner = place.owner!
         }
@@ -175,22 +182,22 @@ const makeLeases = (nextFence: () => number): Backend.Leases => {
       }),
 
     release: (key, token) =>
-      at((now) => {
+      at((now, dispatcher) => {
         const place = places.get(key)
         const owner = ownerOf(place, now)
         if (place === undefined || owner?.token !== token) return notHeld(owner)
-        free(key, place, now)
+        free(key, place, now, dispatcher)
         return { _tag: "Released" }
       }),
 
     withdraw: (key, token) =>
-      at((now) => {
+      at((now, dispatcher) => {
         drop(token)
         const place = places.get(key)
         if (place === undefined) return
         place.tickets.delete(token)
         const owner = ownerOf(place, now)
-        if (owner === undefined || owner.token === token) free(key, place, now)
+        if (owner === undefined || owner.token === token) free(key, place, now, dispatcher)
       }),
 
     inspect: (key) =>
@@ -205,11 +212,11 @@ const makeLeases = (nextFence: () => number): Backend.Leases => {
       }),
 
     forceRelease: (key) =>
-      at((now) => {
+      at((now, dispatcher) => {
         const place = places.get(key)
         if (place === undefined) return false
         const held = ownerOf(place, now) !== undefined
-        free(key, place, now)
+        free(key, place, now, dispatcher)
         return held
       })
   }

@@ -33,7 +33,7 @@ import * as Backoff from "../Backoff.ts"
 import type { CacheBackend, Contended, Turn } from "../CacheBackend.ts"
 import type { Holder } from "../Holder.ts"
 import { type CacheBackendError, LockTimeout } from "../LockError.ts"
-import { bounded } from "./bounded.ts"
+import { answerWithin, bounded } from "./bounded.ts"
 import * as Deadline from "./deadline.ts"
 import type { Resolved } from "./options.ts"
 import * as Tenure from "./tenure.ts"
@@ -47,6 +47,8 @@ type Failure = LockTimeout | CacheBackendError
 // A waiter that is gone blocks nobody for longer than its ticket; a ticket outlives two looks.
 const TICKET = 30_000
 const LOOK = 12_000
+// For one call of an undo, which is repeated.
+const UNDO_LIMIT = 1000
 const lookAgain: Exit.Exit<Turn> = Exit.succeed({ _tag: "TryAgain" })
 
 /**
@@ -72,7 +74,7 @@ export const acquire = Effect.fnUntraced(function*(
   }
   return yield* Effect.onExitPrimitive(
     loop(backend, key, options, clock, restore, start, line),
-    () => void Turnstile.leave(turnstile, key)
+    () => Turnstile.leave(turnstile, key)
   )
 })
 
@@ -117,9 +119,8 @@ const loop = Effect.fnUntraced(function*(
     const waitLeft = waitMillis - Deadline.elapsed(start, sentAt)
     const withinMillis = Math.min(backend.timeLimitMillis, leaseMillis * 2 / 3, waits ? Math.max(waitLeft, 1) : Infinity)
     const ticketMillis = waits ? Math.min(TICKET, waitLeft + 1000) : 0
-    const exit = yield* Effect.exit(
-      restore(leases.acquire({ key, token, leaseMillis, withinMillis, ticketMillis, holder }))
-    )
+    const request = leases.acquire({ key, token, leaseMillis, withinMillis, ticketMillis, holder })
+    const exit = yield* Effect.exit(restore(answerWithin(request, withinMillis, backend.name, "acquire")))
     // Where nobody wakes us, or the store gave no answer, the schedule says when to look again.
     let delay: number | undefined
     if (Exit.isSuccess(exit)) {
@@ -222,7 +223,8 @@ export const withdraw = (
 ): Effect.Effect<void> =>
   backend.inBackground(Effect.gen(function*() {
     const start = Tenure.instant(clock)
-    const once = untilAcknowledged(clock, leaseMillis, backend.leases.withdraw(key, token))
+    const call = answerWithin(backend.leases.withdraw(key, token), UNDO_LIMIT, backend.name, "withdraw")
+    const once = untilAcknowledged(clock, leaseMillis, call)
     yield* once
     if (doubtUntil > start.monotonic) {
       yield* Effect.sleep(doubtUntil - Tenure.instant(clock).monotonic + 10)

@@ -2,6 +2,7 @@ import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { LazyArg } from "effect/Function"
+import { CacheBackendError } from "../LockError.ts"
 
 /**
  * Gives `self` a time limit and, unlike `Effect.timeout`, never waits for the
@@ -20,7 +21,7 @@ export const bounded = <A, E, R, A2, E2>(
       const call = run(self)
       const exit = call.pollUnsafe()
       if (exit !== undefined) return resume(exit)
-      const timer = run(Effect.sleep(millis))
+      const timer = run(millis === Infinity ? Effect.never : Effect.sleep(millis))
       call.addObserver((exit) => {
         timer.interruptUnsafe()
         resume(exit)
@@ -36,3 +37,21 @@ export const bounded = <A, E, R, A2, E2>(
       })
     })
   )
+
+/** Bounds a call to the store: without an answer in time its outcome is unknown. */
+export const answerWithin = <A>(
+  call: Effect.Effect<A, CacheBackendError>,
+  millis: number,
+  backend: string,
+  operation: string
+): Effect.Effect<A, CacheBackendError> =>
+  bounded(call, millis, () =>
+    Exit.fail(
+      new CacheBackendError({
+        backend,
+        operation,
+        outcome: "Unknown",
+        retryable: true,
+        cause: new Error(`no answer within ${Math.round(millis)} ms`)
+      })
+    ))

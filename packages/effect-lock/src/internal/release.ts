@@ -5,9 +5,9 @@
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import { CacheBackendError, type LockLost } from "../LockError.ts"
+import type { CacheBackendError, LockLost } from "../LockError.ts"
 import { untilAcknowledged, withdraw } from "./attempt.ts"
-import { bounded } from "./bounded.ts"
+import { answerWithin } from "./bounded.ts"
 import * as Tenure from "./tenure.ts"
 
 const FOREGROUND = 1000
@@ -42,23 +42,15 @@ const releaseOnce = Effect.fnUntraced(function*(
   // Before the request: a renewal that is under way must not report a loss that is only this release.
   self.status = "released"
   self.watchdog?.interruptUnsafe()
-  const exit = yield* Effect.exit(bounded(backend.leases.release(key, token), FOREGROUND, () => Exit.fail(slow(backend))))
+  const call = answerWithin(backend.leases.release(key, token), FOREGROUND, backend.name, "release")
+  const exit = yield* Effect.exit(call)
   // Whatever the store answered, a request whose answer was lost may still be granted again.
   if (doubtUntil > now.monotonic) yield* withdraw(backend, clock, key, token, leaseMillis, doubtUntil)
   if (Exit.isFailure(exit)) {
-    yield* backend.inBackground(untilAcknowledged(clock, leaseMillis, backend.leases.release(key, token)))
+    yield* backend.inBackground(untilAcknowledged(clock, leaseMillis, call))
     return yield* Effect.failCause(exit.cause)
   }
   if (exit.value._tag === "NotHeld") {
     return yield* self.loss = Tenure.lostAt(self, now, exit.value.reason)
   }
 })
-
-const slow = (backend: Tenure.Tenure["backend"]) =>
-  new CacheBackendError({
-    backend: backend.name,
-    operation: "release",
-    outcome: "Unknown",
-    retryable: true,
-    cause: new Error(`no answer within ${FOREGROUND} ms`)
-  })

@@ -44,16 +44,20 @@ export const open = (turnstile: Turnstile, key: string): Line => {
 }
 
 /** Passes the turn to the next in line. */
-export const leave = (turnstile: Turnstile, key: string): void => {
-  const line = turnstile.get(key)
-  if (line === undefined) return
-  for (const next of line.waiters) {
-    line.waiters.delete(next)
-    next.hasTurn = true
-    return next.resume()
-  }
-  turnstile.delete(key)
-}
+export const leave = (turnstile: Turnstile, key: string): Effect.Effect<void> =>
+  Effect.withFiber((fiber) => {
+    const line = turnstile.get(key)
+    if (line === undefined) return Effect.void
+    for (const next of line.waiters) {
+      line.waiters.delete(next)
+      next.hasTurn = true
+      // Not at once: a long line of short programs would run nested in one another, and overflow the stack.
+      fiber.currentDispatcher.scheduleTask(next.resume, 0)
+      return Effect.void
+    }
+    turnstile.delete(key)
+    return Effect.void
+  })
 
 /**
  * Waits in line, at most so long. On success the caller has the turn, on `false`
@@ -86,8 +90,9 @@ export const wait = (
       },
       onFailure: (cause) => {
         line.waiters.delete(waiter)
-        if (waiter.hasTurn) leave(turnstile, key)
-        return Effect.failCause(cause)
+        return waiter.hasTurn
+          ? Effect.andThen(leave(turnstile, key), Effect.failCause(cause))
+          : Effect.failCause(cause)
       }
     })
   })

@@ -12,6 +12,7 @@ import * as Exit from "effect/Exit"
 import * as Random from "effect/Random"
 import type { RenewRequest } from "../CacheBackend.ts"
 import type { CacheBackendError, LockLost } from "../LockError.ts"
+import { answerWithin } from "./bounded.ts"
 import * as Deadline from "./deadline.ts"
 import * as Tenure from "./tenure.ts"
 
@@ -36,7 +37,9 @@ export const renew = Effect.fnUntraced(function*(
   }
   const { shortenings } = self
   self.unconfirmed = true
-  const answer = yield* backend.leases.renew({ key, token, leaseMillis, withinMillis, mode })
+  const within = Math.min(withinMillis, backend.timeLimitMillis)
+  const request = backend.leases.renew({ key, token, leaseMillis, withinMillis: within, mode })
+  const answer = yield* answerWithin(request, within, backend.name, "renew")
   const now = Tenure.instant(clock)
   const lostMeanwhile = Tenure.check(self, now)
   if (lostMeanwhile !== undefined) return yield* lostMeanwhile
