@@ -114,10 +114,17 @@ const loop = Effect.fnUntraced(function*(
       : undefined
   }
 
+  const giveUp = (now: Deadline.Instant) =>
+    Effect.andThen(
+      abandon(),
+      Effect.fail((answered ? undefined : line.trouble) ?? timedOut(key, start, now, line.holder))
+    )
+
   while (true) {
     const sentAt = Tenure.instant(clock)
     const waitLeft = waitMillis - Deadline.elapsed(start, sentAt)
-    const withinMillis = Math.min(backend.timeLimitMillis, leaseMillis * 2 / 3, waits ? Math.max(waitLeft, 1) : Infinity)
+    if (waits && waitLeft <= 0) return yield* giveUp(sentAt)
+    const withinMillis = Math.min(backend.timeLimitMillis, leaseMillis * 2 / 3, waits ? waitLeft : Infinity)
     const ticketMillis = waits ? Math.min(TICKET, waitLeft + 1000) : 0
     const request = leases.acquire({ key, token, leaseMillis, withinMillis, ticketMillis, holder })
     const exit = yield* Effect.exit(restore(answerWithin(request, withinMillis, backend.name, "acquire")))
@@ -160,10 +167,7 @@ const loop = Effect.fnUntraced(function*(
       nextDelay ??= yield* stepOf(options.retry)
       delay = yield* nextDelay(now.wall)
     }
-    if (left <= 0 || delay === undefined) {
-      yield* abandon()
-      return yield* (answered ? undefined : line.trouble) ?? timedOut(key, start, now, line.holder)
-    }
+    if (left <= 0 || delay === undefined) return yield* giveUp(now)
     const turn = yield* Effect.exit(
       restore(bounded(leases.awaitTurn(key, token), Math.min(delay, left), () => lookAgain))
     )

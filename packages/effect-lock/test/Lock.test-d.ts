@@ -1,0 +1,81 @@
+import type { CacheBackend } from "effect-lock/CacheBackend"
+import type { Lease } from "effect-lock/Lease"
+import * as Lock from "effect-lock/Lock"
+import type { CacheBackendError, LockLost, LockTimeout } from "effect-lock/LockError"
+import { MemoryLayer } from "effect-lock/MemoryBackend"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type * as Layer from "effect/Layer"
+import type * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import { describe, expectTypeOf, it } from "vitest"
+
+class Mailer extends Context.Service<Mailer, { readonly send: Effect.Effect<void> }>()("test/Mailer") {}
+declare const program: Effect.Effect<number, "mine", Mailer>
+declare const scopedProgram: Effect.Effect<number, "mine", Mailer | Scope.Scope>
+
+describe("types of Lock", () => {
+  it("a block adds its own errors and CacheBackend, and takes the Scope away", () => {
+    expectTypeOf(Lock.withLock("k")(program)).toEqualTypeOf<
+      Effect.Effect<number, "mine" | LockTimeout | LockLost | CacheBackendError, Mailer | CacheBackend>
+    >()
+    expectTypeOf(Lock.withLock("k")(scopedProgram)).toEqualTypeOf<
+      Effect.Effect<number, "mine" | LockTimeout | LockLost | CacheBackendError, Mailer | CacheBackend>
+    >()
+  })
+
+  it("a block that may be skipped cannot time out", () => {
+    expectTypeOf(Lock.withLockIfAvailable("k")(scopedProgram)).toEqualTypeOf<
+      Effect.Effect<Option.Option<number>, "mine" | LockLost | CacheBackendError, Mailer | CacheBackend>
+    >()
+  })
+
+  it("the documented form compiles and needs only the backend", () => {
+    expectTypeOf(Effect.scoped(Lock.withLock("invoice:42")(Effect.succeed(1))).pipe(Effect.provide(MemoryLayer)))
+      .toEqualTypeOf<Effect.Effect<number, LockTimeout | LockLost | CacheBackendError>>()
+  })
+
+  it("a block is a pipeable combinator", () => {
+    expectTypeOf(program.pipe(Lock.withLock("k"))).toEqualTypeOf(Lock.withLock("k")(program))
+  })
+
+  it("resources need a scope, and cannot be lost before they exist", () => {
+    expectTypeOf(Lock.acquire("k")).toEqualTypeOf<
+      Effect.Effect<Lease, LockTimeout | CacheBackendError, CacheBackend | Scope.Scope>
+    >()
+    expectTypeOf(Lock.tryAcquire("k")).toEqualTypeOf<
+      Effect.Effect<Option.Option<Lease>, CacheBackendError, CacheBackend | Scope.Scope>
+    >()
+  })
+
+  it("a guarded step can be lost, and keeps its own types", () => {
+    expectTypeOf<Lease["guard"]>().toBeCallableWith(program)
+    const guarded = (lease: Lease) => lease.guard(program)
+    expectTypeOf(guarded).returns.toEqualTypeOf<Effect.Effect<number, "mine" | LockLost, Mailer>>()
+  })
+
+  it("what must not compile does not", () => {
+    // @ts-expect-error a key is a string
+    Lock.withLock(42)
+    // @ts-expect-error unknown option
+    Lock.withLock("k", { ttl: "1 second" })
+    // @ts-expect-error a duration, not a word
+    Lock.withLock("k", { leaseDuration: "soon" })
+    // @ts-expect-error one attempt has no wait
+    Lock.tryAcquire("k", { waitTimeout: "1 second" })
+    // @ts-expect-error one attempt has no retry
+    Lock.withLockIfAvailable("k", { retry: undefined as never, waitTimeout: 1 })
+    // @ts-expect-error the layer is missing
+    Effect.runPromise(Lock.withLock("k")(Effect.void))
+    // @ts-expect-error the scope is missing
+    Effect.runPromise(Lock.acquire("k").pipe(Effect.provide(MemoryLayer)))
+    // @ts-expect-error a mode that does not exist
+    declareLease().renew({ mode: "replace" })
+  })
+
+  it("the memory layer needs nothing and cannot fail", () => {
+    expectTypeOf(MemoryLayer).toEqualTypeOf<Layer.Layer<CacheBackend>>()
+  })
+})
+
+declare const declareLease: () => Lease
