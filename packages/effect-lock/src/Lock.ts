@@ -312,10 +312,19 @@ const acquireInScope = (
   key: string,
   options: LockOptions | undefined
 ): Effect.Effect<Begun, LockTimeout | CacheBackendError, CacheBackend | Scope.Scope> =>
-  Effect.uninterruptibleMask((restore) =>
-    Effect.tap(begin(key, options, restore), ({ joined, tenure }) =>
-      joined ? Effect.void : Effect.addFinalizer(() => releaseLogged(tenure)))
-  )
+  Effect.suspend(() => {
+    let release = Effect.void
+    const acquired = Effect.uninterruptibleMask((restore) =>
+      Effect.tap(begin(key, options, restore), ({ joined, tenure }) => {
+        if (joined) return Effect.void
+        release = releaseLogged(tenure)
+        return Effect.addFinalizer(() => release)
+      })
+    )
+    // Interrupted after the grant, by a timeout around it for instance, nobody gets the lease:
+    // do not keep the lock until a scope closes that may be far outside.
+    return Effect.onInterrupt(acquired, () => release)
+  })
 
 const releaseLogged = (tenure: Tenure.Tenure): Effect.Effect<void> =>
   Effect.catchCause(release(tenure), (cause) => logUnreleased(tenure, cause))
@@ -372,7 +381,7 @@ const makeLease = (tenure: Tenure.Tenure, joined: boolean): Lease => ({
   holder: tenure.holder,
   remaining: Effect.sync(() => {
     const now = Tenure.instant(tenure.clock)
-    return Duration.millis(Tenure.check(tenure, now) === undefined ? Tenure.left(tenure, now) : 0)
+    return Duration.millis(Tenure.check(tenure, now) === undefined ? Math.floor(Tenure.left(tenure, now)) : 0)
   }),
   ensureHeld: ensureHeld(tenure),
   verify: verify(tenure),

@@ -26,12 +26,16 @@ import { Holder } from "./Holder.ts"
  * import * as Lock from "effect-lock/Lock"
  * import { MemoryLayer } from "effect-lock/MemoryBackend"
  *
- * const program = Effect.scoped(Effect.gen(function*() {
- *   yield* Lock.acquire("report", { metadata: { job: "nightly" } })
- *   return yield* Effect.forkChild(Effect.scoped(Lock.acquire("other"))).pipe(Effect.as("ok"))
- * }))
+ * const program = Effect.gen(function*() {
+ *   const nightly = Lock.withLock("report", { metadata: { job: "nightly" } })(Effect.never)
+ *   yield* Effect.forkChild(nightly, { startImmediately: true })
+ *   return yield* Lock.withLock("report", { waitTimeout: 0 })(Effect.void).pipe(
+ *     Effect.catchTag("LockTimeout", (error) => Effect.succeed(error.message))
+ *   )
+ * })
  *
- * console.log(await Effect.runPromise(Effect.provide(program, MemoryLayer))) // => ok
+ * console.log(await Effect.runPromise(Effect.provide(program, MemoryLayer)))
+ * // => Lock "report" was not free within 0; held by {"job":"nightly"}
  * ```
  *
  * @category errors

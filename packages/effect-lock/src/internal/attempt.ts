@@ -192,7 +192,7 @@ const timedOut = (
   now: Deadline.Instant,
   holder: Option.Option<Holder>
 ): LockTimeout =>
-  new LockTimeout({ key, waited: Duration.millis(Math.max(0, Deadline.elapsed(start, now))), holder })
+  new LockTimeout({ key, waited: Duration.millis(Math.max(0, Math.floor(Deadline.elapsed(start, now)))), holder })
 
 /**
  * When to look without being woken: when the lease that is in the way ends, one
