@@ -14,7 +14,7 @@
  * @category models
  * @since 0.1.0
  */
-export type Kind = "lock" | "fence" | "queue" | "ticket" | "value"
+export type Kind = "lock" | "fence" | "queue" | "value"
 
 const SAFE = /^[A-Za-z0-9_.:/@-]+$/
 const UNSAFE = /[^A-Za-z0-9_.:/@-]/gu

@@ -32,7 +32,7 @@ describe("LockKey", () => {
   })
 
   it("kinds are apart", () => {
-    const kinds = ["lock", "fence", "queue", "ticket", "value"] as const
+    const kinds = ["lock", "fence", "queue", "value"] as const
     assert.strictEqual(new Set(kinds.map((kind) => LockKey.entry("p", kind, "k"))).size, kinds.length)
   })
 })

@@ -1,0 +1,244 @@
+/**
+ * Locks and values in Redis or Valkey, through `ioredis`.
+ *
+ * One server, 6.2 or newer. A layer has two connections, one for commands and
+ * one that is told when a waiter has its turn, however many locks there are. An
+ * uncontended acquire and release are two commands.
+ *
+ * @since 0.1.0
+ */
+import * as Config from "effect/Config"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import type * as Scope from "effect/Scope"
+import { CacheBackend, make } from "effect-lock/CacheBackend"
+import { CacheBackendError, InvalidOption } from "effect-lock/LockError"
+import type { Redis, RedisOptions } from "ioredis"
+import { randomUUID } from "node:crypto"
+import * as Client from "./internal/client.ts"
+import * as Connection from "./internal/connection.ts"
+import { type Failure, makeFailure } from "./internal/failure.ts"
+import * as Leases from "./internal/leases.ts"
+import * as Names from "./internal/names.ts"
+import * as Server from "./internal/server.ts"
+import * as Subscriber from "./internal/subscriber.ts"
+import * as Values from "./internal/values.ts"
+
+const DEFAULT_URL = "redis://127.0.0.1:6379"
+const DEFAULT_PREFIX = "effect-lock"
+
+/**
+ * Where the server is, and what its keys begin with.
+ *
+ * **Details**
+ *
+ * - `url`: `redis://user:password@host:port/db`, `rediss://` for TLS. Default:
+ *   `redis://127.0.0.1:6379`, unless `redis` says where the server is.
+ * - `redis`: further options of the driver: TLS, user name and password, time
+ *   limits. What the library relies on stays as it is: no offline queue, no
+ *   commands sent twice.
+ * - `prefix`: letters, digits and `_.:/@-`. Default: `effect-lock`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options {
+  readonly url?: string | Redacted.Redacted<string> | undefined
+  readonly redis?: RedisOptions | undefined
+  readonly prefix?: string | undefined
+}
+
+const checkPrefix = (prefix = DEFAULT_PREFIX): Effect.Effect<string> =>
+  /^[A-Za-z0-9_.:/@-]+$/.test(prefix)
+    ? Effect.succeed(prefix)
+    : Effect.die(
+      new InvalidOption({
+        option: "prefix",
+        value: JSON.stringify(prefix),
+        bound: "one or more letters, digits and _.:/@-"
+      })
+    )
+
+const failureOf = (client: Client.Client): Failure =>
+  makeFailure(
+    [client.options.password ?? "", client.options.sentinelPassword ?? ""].filter((secret) => secret !== "")
+  )
+
+const makeBackend = Effect.fnUntraced(
+  function*(
+    client: Client.Client,
+    prefix: string
+  ): Effect.fn.Return<CacheBackend["Service"], CacheBackendError, Scope.Scope> {
+    const failure = failureOf(client)
+    yield* Client.whenReady(client, failure)
+    const connection = yield* Connection.make(client, failure)
+    yield* Server.check(connection, failure)
+    yield* connection.calibrate
+    const listener = yield* Client.own(Client.duplicate(client))
+    const subscriber = yield* Subscriber.make(listener, connection, `${prefix}:wake:${randomUUID()}`, failure)
+    yield* Client.whenReady(listener, failure)
+    yield* subscriber.subscribed
+    const names = Names.make(prefix)
+    return yield* make({
+      name: "redis",
+      capabilities: {
+        durability: "volatile",
+        wakeUp: "push",
+        fairQueue: true,
+        multiKeyAtomicity: true,
+        fencing: true,
+        granularityMillis: 1
+      },
+      timeLimit: "1 second",
+      leases: Leases.make(connection, subscriber, names, failure),
+      values: Values.make(connection, names)
+    })
+  },
+  Effect.timeoutOrElse({
+    duration: "3 seconds",
+    orElse: () => unreachable("the server did not answer within 3 seconds", true)
+  })
+)
+
+const unreachable = (why: string, retryable: boolean) =>
+  new CacheBackendError({
+    backend: "redis",
+    operation: "connect",
+    outcome: "NotSent",
+    retryable,
+    cause: new Error(why)
+  })
+
+const fromOptions = Effect.fnUntraced(function*(options: Options) {
+  const prefix = yield* checkPrefix(options.prefix)
+  const url = Redacted.isRedacted(options.url) ? Redacted.value(options.url) : options.url
+  const client = yield* Effect.try({
+    try: () => Client.make(url, options.redis ?? {}),
+    // What the driver throws shows the URL, and with it the password.
+    catch: () => unreachable("the URL of the server cannot be read", false)
+  })
+  return yield* makeBackend(yield* Client.own(client), prefix)
+})
+
+/**
+ * Locks and values in the Redis server that the options name.
+ *
+ * **Details**
+ *
+ * Building the layer connects. If the server cannot be reached, refuses the
+ * password or is older than 6.2, it fails within about three seconds with a
+ * `CacheBackendError` of the operation `connect`. A connection that is lost
+ * later is made again by itself, after at most a second; until then operations
+ * fail as `NotSent` or `Unknown`.
+ *
+ * **Example** (Taking a lock in Redis)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Lock from "effect-lock/Lock"
+ * import * as RedisBackend from "@effect-lock/redis/RedisBackend"
+ *
+ * const program = Effect.succeed("paid").pipe(Lock.withLock("invoice:42"))
+ *
+ * const live = RedisBackend.layer({ url: process.env.REDIS_URL ?? "redis://127.0.0.1:6379", prefix: "shop" })
+ * console.log(await Effect.runPromise(Effect.provide(program, live))) // => paid
+ * ```
+ *
+ * @see {@link layerConfig} for options from the configuration
+ * @see {@link layerClient} for a client that you have already
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (options: Options = {}): Layer.Layer<CacheBackend, CacheBackendError> =>
+  Layer.effect(CacheBackend, fromOptions(options))
+
+/**
+ * As {@link layer}, with options from the configuration.
+ *
+ * **Example** (Reading the address of the server)
+ *
+ * ```ts
+ * import * as Config from "effect/Config"
+ * import * as ConfigProvider from "effect/ConfigProvider"
+ * import * as Effect from "effect/Effect"
+ * import * as Layer from "effect/Layer"
+ * import * as Lock from "effect-lock/Lock"
+ * import * as RedisBackend from "@effect-lock/redis/RedisBackend"
+ *
+ * const live = RedisBackend.layerConfig({ url: Config.Redacted("LOCKS"), prefix: Config.String("PREFIX") })
+ *
+ * const provider = ConfigProvider.fromUnknown({
+ *   LOCKS: process.env.REDIS_URL ?? "redis://127.0.0.1:6379",
+ *   PREFIX: "shop"
+ * })
+ * const program = Effect.succeed("paid").pipe(Lock.withLock("invoice:43"))
+ * const runnable = Effect.provide(program, Layer.provide(live, ConfigProvider.layer(provider)))
+ * console.log(await Effect.runPromise(runnable)) // => paid
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (
+  options: Config.Wrap<Options>
+): Layer.Layer<CacheBackend, CacheBackendError | Config.ConfigError> =>
+  Layer.effect(CacheBackend, Effect.flatMap(Config.unwrap(options), fromOptions))
+
+/**
+ * Locks and values through a client that you have already.
+ *
+ * **Details**
+ *
+ * Correct under any options of the client; it is never disconnected, and closing
+ * the layer leaves no listener on it. While it is not ready, operations fail as
+ * `NotSent` at once, so nothing of a lock ever waits in its offline queue. A
+ * second connection, for wake-ups, is made from its options and closed with the
+ * layer. A `keyPrefix` of the client comes before the prefix of the keys.
+ *
+ * **Example** (Sharing a client)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Lock from "effect-lock/Lock"
+ * import * as RedisBackend from "@effect-lock/redis/RedisBackend"
+ * import { Redis } from "ioredis"
+ *
+ * const client = new Redis(process.env.REDIS_URL ?? "redis://127.0.0.1:6379")
+ * const program = Effect.succeed("paid").pipe(Lock.withLock("invoice:44"))
+ *
+ * console.log(await Effect.runPromise(Effect.provide(program, RedisBackend.layerClient(client)))) // => paid
+ * client.disconnect()
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerClient = (
+  client: Redis<"legacy"> | Redis<"resp3">,
+  options: { readonly prefix?: string | undefined } = {}
+): Layer.Layer<CacheBackend, CacheBackendError> =>
+  Layer.effect(CacheBackend, Effect.flatMap(checkPrefix(options.prefix), (prefix) => makeBackend(client, prefix)))
+
+/**
+ * Locks and values in the Redis server of the configuration `REDIS_URL`, by
+ * default `redis://127.0.0.1:6379`.
+ *
+ * **Example** (Running once in many processes)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Lock from "effect-lock/Lock"
+ * import { RedisLayer } from "@effect-lock/redis/RedisBackend"
+ *
+ * const program = Effect.succeed("refreshed").pipe(Lock.withLock("token"))
+ *
+ * console.log(await Effect.runPromise(Effect.provide(program, RedisLayer))) // => refreshed
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const RedisLayer: Layer.Layer<CacheBackend, CacheBackendError | Config.ConfigError> = layerConfig({
+  url: Config.withDefault(Config.Redacted("REDIS_URL"), Redacted.make(DEFAULT_URL))
+})

@@ -1,0 +1,2 @@
+export * as RedisBackend from "./RedisBackend.ts"
+export { RedisLayer } from "./RedisBackend.ts"

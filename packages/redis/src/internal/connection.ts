@@ -1,0 +1,74 @@
+/**
+ * One client for commands: calls as effects, scripts by their digest, and the
+ * newest sample of the server's clock.
+ */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import type { CacheBackendError } from "effect-lock/LockError"
+import { codeOf, type Failure, notSent } from "./failure.ts"
+import { type Client, listen } from "./client.ts"
+import type { Script } from "./scripts.ts"
+import type { Sample } from "./serverTime.ts"
+
+export interface Connection {
+  readonly client: Client
+  /** The monotonic clock of this process, in milliseconds. */
+  readonly now: () => number
+  /** The newest sample of the server's clock, of the present connection only. */
+  readonly sample: () => Sample | undefined
+  /** Reads the server's clock. */
+  readonly calibrate: Effect.Effect<Sample, CacheBackendError>
+  readonly call: <A>(operation: string, send: () => Promise<A>) => Effect.Effect<A, CacheBackendError>
+  /** Runs a script; each replies one text. */
+  readonly run: (
+    operation: string,
+    script: Script,
+    keys: ReadonlyArray<string>,
+    args: ReadonlyArray<string | Buffer>
+  ) => Effect.Effect<string, CacheBackendError>
+  /** Takes a sample out of a reply that came to a request sent at `sentAt`. */
+  readonly observe: (sentAt: number, serverMicros: number) => Sample
+}
+
+/** Makes the connection of a client and keeps it calibrated for as long as the scope lives. */
+export const make = Effect.fnUntraced(function*(client: Client, failure: Failure) {
+  const clock = yield* Clock.Clock
+  const runFork = Effect.runForkWith(yield* Effect.context<never>())
+  let sample: Sample | undefined
+  const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+  const observe = (sentAt: number, serverMicros: number): Sample => sample = { sentAt, receivedAt: now(), serverMicros }
+
+  const call = <A>(operation: string, send: () => Promise<A>) =>
+    Effect.callback<A, CacheBackendError>((resume) => {
+      // A client that queues while it is not connected would send this when nobody waits for it any more.
+      if (client.status !== "ready") return resume(Effect.fail(failure(operation, new Error(notSent))))
+      send().then(
+        (reply) => resume(Effect.succeed(reply)),
+        (cause: unknown) => resume(Effect.fail(failure(operation, cause)))
+      )
+    })
+
+  const run: Connection["run"] = (operation, script, keys, args) =>
+    call(operation, () =>
+      client.evalsha(script.sha1, keys.length, ...keys, ...args).catch((cause: unknown) => {
+        if (codeOf(cause) === "NOSCRIPT") return client.eval(script.lua, keys.length, ...keys, ...args)
+        throw cause
+      }).then(String))
+
+  const calibrate = Effect.suspend(() => {
+    const sentAt = now()
+    return Effect.map(
+      call("time", () => client.time()),
+      ([seconds, micros]) => observe(sentAt, Number(seconds) * 1e6 + Number(micros))
+    )
+  })
+
+  // A sample of before a reconnect may be of another server.
+  const onClose = () => {
+    sample = undefined
+  }
+  const onReady = () => void runFork(Effect.ignore(calibrate))
+  yield* listen(client, { close: onClose, ready: onReady })
+
+  return { client, now, sample: () => sample, calibrate, observe, call, run } satisfies Connection
+})

@@ -1,0 +1,15 @@
+import * as LockKey from "effect-lock/LockKey"
+import { createHash } from "node:crypto"
+
+/** The names of entries under one prefix. */
+export interface Names {
+  readonly escape: (key: string) => string
+  readonly entry: (kind: LockKey.Kind, escaped: string) => string
+}
+
+const sha256 = (text: string) => createHash("sha256").update(text).digest("hex")
+
+export const make = (prefix: string): Names => ({
+  escape: (key) => LockKey.escape(key, sha256),
+  entry: (kind, escaped) => LockKey.entry(prefix, kind, escaped)
+})

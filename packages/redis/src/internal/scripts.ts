@@ -1,0 +1,490 @@
+// Written by scripts/codegen.mjs from src/scripts/*.lua; do not edit.
+
+/** The text of a Lua script, and the name under which Redis keeps it. */
+export interface Script {
+  readonly sha1: string
+  readonly lua: string
+}
+
+export const acquire: Script = {
+  sha1: "c25bac25188433e2fac1269a4212c54de1c3464c",
+  lua: `-- Grants the lock if it is free and no live ticket that can hear of it stands before the caller's; else hands it to
+-- that ticket; else, if it is held, keeps a ticket for the caller if asked to.
+--
+-- KEYS  1 lock  2 fence  3 queue
+-- ARGV  1 token  2 lease in ms, 0 = without end  3 latest server time to grant at, in us
+--       4 ticket in ms, 0 = do not queue  5 channel to wake  6 holder as text
+-- Reply "granted MICROS FENCE REMAINING": the server's time in us, the lease in ms, -1 = without end
+--       "contended MICROS REMAINING AHEAD HOLDER": the live tickets ahead
+--       "late MICROS": nothing was done
+-- >>> shared/record.lua (written by scripts/codegen.mjs)
+-- Everything is read before anything is written, so that a key of a wrong type changes nothing.
+local record = redis.call("GET", KEYS[1])
+local queue = redis.call("LRANGE", KEYS[3], 0, -1)
+local fence, owner, holder
+if record then
+  fence, owner, holder = string.match(record, "^(%d+) (%S+) (.*)$")
+  if not owner then
+    return redis.error_reply("WRONGTYPE The key of this lock holds something that effect-lock did not write")
+  end
+end
+-- <<< shared/record.lua
+-- >>> shared/queue.lua (written by scripts/codegen.mjs)
+local clock = redis.call("TIME")
+local now = clock[1] * 1000000 + clock[2]
+local lastFence = tonumber(redis.call("GET", KEYS[2]) or "0")
+if not lastFence then
+  return redis.error_reply("WRONGTYPE The fence of this lock holds something that effect-lock did not write")
+end
+local nextFence = string.format("%.0f", math.max(lastFence + 1, now))
+-- A ticket is "token expires lease channel holder", its times in us and ms.
+local waiting, dead = {}, {}
+for _, entry in ipairs(queue) do
+  local token, expires, lease, channel, text = string.match(entry, "^(%S+) (%d+) (%d+) (%S+) (.*)$")
+  if token and tonumber(expires) > now then
+    waiting[#waiting + 1] = {token = token, lease = lease, channel = channel, holder = text, entry = entry}
+  else
+    dead[#dead + 1] = entry
+  end
+end
+-- <<< shared/queue.lua
+-- >>> shared/hand-over.lua (written by scripts/codegen.mjs)
+local function dropDead()
+  for _, entry in ipairs(dead) do redis.call("LREM", KEYS[3], 1, entry) end
+end
+
+local function grant(token, lease, text)
+  -- The fence outlives the lock for a day, in case the server's clock is set back.
+  redis.call("SET", KEYS[2], nextFence, "PX", 86400000)
+  if lease == "0" then
+    redis.call("SET", KEYS[1], nextFence .. " " .. token .. " " .. text)
+  else
+    redis.call("SET", KEYS[1], nextFence .. " " .. token .. " " .. text, "PX", lease)
+  end
+  fence, owner, holder = nextFence, token, text
+end
+
+-- Frees the lock and, in the same step, gives it to the first live ticket whose process hears of it. A ticket that
+-- nobody hears keeps its place, and its owner looks by itself. \`me\` is the caller's token and needs no message.
+local function handOver(me)
+  -- Freed first: after one write the server refuses no other (full memory, read-only), so that nobody is told of a
+  -- lock which is then not written.
+  redis.call("DEL", KEYS[1])
+  dropDead()
+  owner = nil
+  for _, ticket in ipairs(waiting) do
+    local message = table.concat({ticket.token, nextFence, ticket.lease, string.format("%.0f", now), KEYS[1]}, " ")
+    if ticket.token == me or redis.call("PUBLISH", ticket.channel, message) > 0 then
+      if ticket.entry then redis.call("LREM", KEYS[3], 1, ticket.entry) end
+      return grant(ticket.token, ticket.lease, ticket.holder)
+    end
+  end
+end
+-- <<< shared/hand-over.lua
+local me, lease, text = ARGV[1], ARGV[2], ARGV[6]
+local micros = string.format("%.0f", now)
+if now > tonumber(ARGV[3]) then return "late " .. micros end
+if owner == me then return "granted " .. micros .. " " .. fence .. " " .. redis.call("PTTL", KEYS[1]) end
+
+local mine
+for _, ticket in ipairs(waiting) do
+  if ticket.token == me then mine = ticket end
+end
+if not owner then
+  if #queue == 0 then
+    grant(me, lease, text)
+  else
+    if mine then
+      mine.lease, mine.holder = lease, text
+    else
+      waiting[#waiting + 1] = {token = me, lease = lease, holder = text}
+    end
+    handOver(me)
+  end
+  if owner == me then
+    return "granted " .. micros .. " " .. fence .. " " .. (lease == "0" and "-1" or lease)
+  end
+end
+
+local ahead = 0
+for _, ticket in ipairs(waiting) do
+  if ticket.token == me then break end
+  if ticket.token ~= owner then ahead = ahead + 1 end
+end
+local ticketMillis = tonumber(ARGV[4])
+if ticketMillis > 0 then
+  local expires = string.format("%.0f", now + ticketMillis * 1000)
+  local entry = table.concat({me, expires, lease, ARGV[5], text}, " ")
+  if mine then
+    redis.call("LSET", KEYS[3], redis.call("LPOS", KEYS[3], mine.entry), entry)
+  else
+    redis.call("RPUSH", KEYS[3], entry)
+  end
+  dropDead()
+  -- The queue lasts as long as its longest ticket, so that nothing is left when everybody is gone.
+  redis.call("PEXPIRE", KEYS[3], math.max(ticketMillis, redis.call("PTTL", KEYS[3])))
+end
+return table.concat({"contended", micros, redis.call("PTTL", KEYS[1]), ahead, holder}, " ")
+`
+}
+
+export const compareAndSet: Script = {
+  sha1: "fdd411e92c798a2cf0ac3292595d221247368deb",
+  lua: `-- Writes a value with a new version if the stored version is the expected one.
+--
+-- KEYS  1 value
+-- ARGV  1 bytes  2 time to live in ms, 0 = without end  3 expected version, 0 = no value
+-- Reply the version, or "0" on a conflict
+-- >>> shared/version.lua (written by scripts/codegen.mjs)
+local clock = redis.call("TIME")
+local stored = redis.call("GETRANGE", KEYS[1], 0, 16)
+local current = tonumber(string.match(stored, "^(%d+):$") or "0")
+local version = string.format("%016.0f", math.max(current + 1, clock[1] * 1000000 + clock[2]))
+-- <<< shared/version.lua
+if current ~= tonumber(ARGV[3]) then return "0" end
+-- >>> shared/write.lua (written by scripts/codegen.mjs)
+local value = version .. ":" .. ARGV[1]
+if ARGV[2] == "0" then
+  redis.call("SET", KEYS[1], value)
+else
+  redis.call("SET", KEYS[1], value, "PX", ARGV[2])
+end
+-- <<< shared/write.lua
+return version
+`
+}
+
+export const forceRelease: Script = {
+  sha1: "3e0a7e4d49d01e705ea6922f5b22741631a8c627",
+  lua: `-- Frees the lock whoever holds it, and hands it to the first live ticket that can hear of it.
+--
+-- KEYS  1 lock  2 fence  3 queue
+-- Reply "released", or "vanished" if nobody held it
+-- >>> shared/record.lua (written by scripts/codegen.mjs)
+-- Everything is read before anything is written, so that a key of a wrong type changes nothing.
+local record = redis.call("GET", KEYS[1])
+local queue = redis.call("LRANGE", KEYS[3], 0, -1)
+local fence, owner, holder
+if record then
+  fence, owner, holder = string.match(record, "^(%d+) (%S+) (.*)$")
+  if not owner then
+    return redis.error_reply("WRONGTYPE The key of this lock holds something that effect-lock did not write")
+  end
+end
+-- <<< shared/record.lua
+-- >>> shared/queue.lua (written by scripts/codegen.mjs)
+local clock = redis.call("TIME")
+local now = clock[1] * 1000000 + clock[2]
+local lastFence = tonumber(redis.call("GET", KEYS[2]) or "0")
+if not lastFence then
+  return redis.error_reply("WRONGTYPE The fence of this lock holds something that effect-lock did not write")
+end
+local nextFence = string.format("%.0f", math.max(lastFence + 1, now))
+-- A ticket is "token expires lease channel holder", its times in us and ms.
+local waiting, dead = {}, {}
+for _, entry in ipairs(queue) do
+  local token, expires, lease, channel, text = string.match(entry, "^(%S+) (%d+) (%d+) (%S+) (.*)$")
+  if token and tonumber(expires) > now then
+    waiting[#waiting + 1] = {token = token, lease = lease, channel = channel, holder = text, entry = entry}
+  else
+    dead[#dead + 1] = entry
+  end
+end
+-- <<< shared/queue.lua
+-- >>> shared/hand-over.lua (written by scripts/codegen.mjs)
+local function dropDead()
+  for _, entry in ipairs(dead) do redis.call("LREM", KEYS[3], 1, entry) end
+end
+
+local function grant(token, lease, text)
+  -- The fence outlives the lock for a day, in case the server's clock is set back.
+  redis.call("SET", KEYS[2], nextFence, "PX", 86400000)
+  if lease == "0" then
+    redis.call("SET", KEYS[1], nextFence .. " " .. token .. " " .. text)
+  else
+    redis.call("SET", KEYS[1], nextFence .. " " .. token .. " " .. text, "PX", lease)
+  end
+  fence, owner, holder = nextFence, token, text
+end
+
+-- Frees the lock and, in the same step, gives it to the first live ticket whose process hears of it. A ticket that
+-- nobody hears keeps its place, and its owner looks by itself. \`me\` is the caller's token and needs no message.
+local function handOver(me)
+  -- Freed first: after one write the server refuses no other (full memory, read-only), so that nobody is told of a
+  -- lock which is then not written.
+  redis.call("DEL", KEYS[1])
+  dropDead()
+  owner = nil
+  for _, ticket in ipairs(waiting) do
+    local message = table.concat({ticket.token, nextFence, ticket.lease, string.format("%.0f", now), KEYS[1]}, " ")
+    if ticket.token == me or redis.call("PUBLISH", ticket.channel, message) > 0 then
+      if ticket.entry then redis.call("LREM", KEYS[3], 1, ticket.entry) end
+      return grant(ticket.token, ticket.lease, ticket.holder)
+    end
+  end
+end
+-- <<< shared/hand-over.lua
+local held = owner
+if held or #waiting > 0 then handOver() end
+return held and "released" or "vanished"
+`
+}
+
+export const inspect: Script = {
+  sha1: "eed66a8f2c502ab564ce32e9350d1c23d8f1c371",
+  lua: `-- Who holds the lock. Writes nothing.
+--
+-- KEYS  1 lock  2 fence  3 queue
+-- Reply "held TOKEN FENCE REMAINING TICKETS HOLDER": the lease in ms, -1 = without end, the live tickets
+--       "free"
+-- >>> shared/record.lua (written by scripts/codegen.mjs)
+-- Everything is read before anything is written, so that a key of a wrong type changes nothing.
+local record = redis.call("GET", KEYS[1])
+local queue = redis.call("LRANGE", KEYS[3], 0, -1)
+local fence, owner, holder
+if record then
+  fence, owner, holder = string.match(record, "^(%d+) (%S+) (.*)$")
+  if not owner then
+    return redis.error_reply("WRONGTYPE The key of this lock holds something that effect-lock did not write")
+  end
+end
+-- <<< shared/record.lua
+-- >>> shared/queue.lua (written by scripts/codegen.mjs)
+local clock = redis.call("TIME")
+local now = clock[1] * 1000000 + clock[2]
+local lastFence = tonumber(redis.call("GET", KEYS[2]) or "0")
+if not lastFence then
+  return redis.error_reply("WRONGTYPE The fence of this lock holds something that effect-lock did not write")
+end
+local nextFence = string.format("%.0f", math.max(lastFence + 1, now))
+-- A ticket is "token expires lease channel holder", its times in us and ms.
+local waiting, dead = {}, {}
+for _, entry in ipairs(queue) do
+  local token, expires, lease, channel, text = string.match(entry, "^(%S+) (%d+) (%d+) (%S+) (.*)$")
+  if token and tonumber(expires) > now then
+    waiting[#waiting + 1] = {token = token, lease = lease, channel = channel, holder = text, entry = entry}
+  else
+    dead[#dead + 1] = entry
+  end
+end
+-- <<< shared/queue.lua
+if not owner then return "free" end
+return table.concat({"held", owner, fence, redis.call("PTTL", KEYS[1]), #waiting, holder}, " ")
+`
+}
+
+export const release: Script = {
+  sha1: "347a080925a9f02bf482587097c935f2cccf12a3",
+  lua: `-- Frees the lock if the token holds it, and hands it to the first live ticket that can hear of it.
+--
+-- KEYS  1 lock  2 fence  3 queue
+-- ARGV  1 token
+-- Reply "released", "stolen" or "vanished"
+-- >>> shared/record.lua (written by scripts/codegen.mjs)
+-- Everything is read before anything is written, so that a key of a wrong type changes nothing.
+local record = redis.call("GET", KEYS[1])
+local queue = redis.call("LRANGE", KEYS[3], 0, -1)
+local fence, owner, holder
+if record then
+  fence, owner, holder = string.match(record, "^(%d+) (%S+) (.*)$")
+  if not owner then
+    return redis.error_reply("WRONGTYPE The key of this lock holds something that effect-lock did not write")
+  end
+end
+-- <<< shared/record.lua
+if not owner then return "vanished" end
+if owner ~= ARGV[1] then return "stolen" end
+if #queue == 0 then
+  redis.call("DEL", KEYS[1])
+  return "released"
+end
+-- >>> shared/queue.lua (written by scripts/codegen.mjs)
+local clock = redis.call("TIME")
+local now = clock[1] * 1000000 + clock[2]
+local lastFence = tonumber(redis.call("GET", KEYS[2]) or "0")
+if not lastFence then
+  return redis.error_reply("WRONGTYPE The fence of this lock holds something that effect-lock did not write")
+end
+local nextFence = string.format("%.0f", math.max(lastFence + 1, now))
+-- A ticket is "token expires lease channel holder", its times in us and ms.
+local waiting, dead = {}, {}
+for _, entry in ipairs(queue) do
+  local token, expires, lease, channel, text = string.match(entry, "^(%S+) (%d+) (%d+) (%S+) (.*)$")
+  if token and tonumber(expires) > now then
+    waiting[#waiting + 1] = {token = token, lease = lease, channel = channel, holder = text, entry = entry}
+  else
+    dead[#dead + 1] = entry
+  end
+end
+-- <<< shared/queue.lua
+-- >>> shared/hand-over.lua (written by scripts/codegen.mjs)
+local function dropDead()
+  for _, entry in ipairs(dead) do redis.call("LREM", KEYS[3], 1, entry) end
+end
+
+local function grant(token, lease, text)
+  -- The fence outlives the lock for a day, in case the server's clock is set back.
+  redis.call("SET", KEYS[2], nextFence, "PX", 86400000)
+  if lease == "0" then
+    redis.call("SET", KEYS[1], nextFence .. " " .. token .. " " .. text)
+  else
+    redis.call("SET", KEYS[1], nextFence .. " " .. token .. " " .. text, "PX", lease)
+  end
+  fence, owner, holder = nextFence, token, text
+end
+
+-- Frees the lock and, in the same step, gives it to the first live ticket whose process hears of it. A ticket that
+-- nobody hears keeps its place, and its owner looks by itself. \`me\` is the caller's token and needs no message.
+local function handOver(me)
+  -- Freed first: after one write the server refuses no other (full memory, read-only), so that nobody is told of a
+  -- lock which is then not written.
+  redis.call("DEL", KEYS[1])
+  dropDead()
+  owner = nil
+  for _, ticket in ipairs(waiting) do
+    local message = table.concat({ticket.token, nextFence, ticket.lease, string.format("%.0f", now), KEYS[1]}, " ")
+    if ticket.token == me or redis.call("PUBLISH", ticket.channel, message) > 0 then
+      if ticket.entry then redis.call("LREM", KEYS[3], 1, ticket.entry) end
+      return grant(ticket.token, ticket.lease, ticket.holder)
+    end
+  end
+end
+-- <<< shared/hand-over.lua
+handOver()
+return "released"
+`
+}
+
+export const renew: Script = {
+  sha1: "adb731de8ed4985fefd1a17b540f1f9cc905071c",
+  lua: `-- Renews the lease if the token holds it; never creates one.
+--
+-- KEYS  1 lock
+-- ARGV  1 token  2 lease in ms, 0 = without end  3 "extend", "atLeast" or "add"
+-- Reply "renewed REMAINING": the lease in ms, -1 = without end
+--       "stolen" or "vanished"
+local record = redis.call("GET", KEYS[1])
+if not record then return "vanished" end
+if string.match(record, "^%d+ (%S+) ") ~= ARGV[1] then return "stolen" end
+
+local lease = tonumber(ARGV[2])
+local left = redis.call("PTTL", KEYS[1])
+if lease == 0 or (left == -1 and ARGV[3] ~= "extend") then
+  redis.call("PERSIST", KEYS[1])
+  return "renewed -1"
+end
+if ARGV[3] == "atLeast" then lease = math.max(left, lease) end
+if ARGV[3] == "add" then lease = left + lease end
+redis.call("PEXPIRE", KEYS[1], lease)
+return "renewed " .. string.format("%.0f", lease)
+`
+}
+
+export const set: Script = {
+  sha1: "b0901f270f31836299abd27a1dad3148fa5386a7",
+  lua: `-- Writes a value with a new version.
+--
+-- KEYS  1 value
+-- ARGV  1 bytes  2 time to live in ms, 0 = without end
+-- Reply the version
+-- >>> shared/version.lua (written by scripts/codegen.mjs)
+local clock = redis.call("TIME")
+local stored = redis.call("GETRANGE", KEYS[1], 0, 16)
+local current = tonumber(string.match(stored, "^(%d+):$") or "0")
+local version = string.format("%016.0f", math.max(current + 1, clock[1] * 1000000 + clock[2]))
+-- <<< shared/version.lua
+-- >>> shared/write.lua (written by scripts/codegen.mjs)
+local value = version .. ":" .. ARGV[1]
+if ARGV[2] == "0" then
+  redis.call("SET", KEYS[1], value)
+else
+  redis.call("SET", KEYS[1], value, "PX", ARGV[2])
+end
+-- <<< shared/write.lua
+return version
+`
+}
+
+export const withdraw: Script = {
+  sha1: "04a108b028a88f68c8d8ae4604c12db80f78115c",
+  lua: `-- Undoes whatever the token may have: its ticket, and its lock as release does. Where the lock is free, the next
+-- waiter is told, because the one that leaves may be the one that was told before.
+--
+-- KEYS  1 lock  2 fence  3 queue
+-- ARGV  1 token
+-- Reply "withdrawn"
+-- >>> shared/record.lua (written by scripts/codegen.mjs)
+-- Everything is read before anything is written, so that a key of a wrong type changes nothing.
+local record = redis.call("GET", KEYS[1])
+local queue = redis.call("LRANGE", KEYS[3], 0, -1)
+local fence, owner, holder
+if record then
+  fence, owner, holder = string.match(record, "^(%d+) (%S+) (.*)$")
+  if not owner then
+    return redis.error_reply("WRONGTYPE The key of this lock holds something that effect-lock did not write")
+  end
+end
+-- <<< shared/record.lua
+-- >>> shared/queue.lua (written by scripts/codegen.mjs)
+local clock = redis.call("TIME")
+local now = clock[1] * 1000000 + clock[2]
+local lastFence = tonumber(redis.call("GET", KEYS[2]) or "0")
+if not lastFence then
+  return redis.error_reply("WRONGTYPE The fence of this lock holds something that effect-lock did not write")
+end
+local nextFence = string.format("%.0f", math.max(lastFence + 1, now))
+-- A ticket is "token expires lease channel holder", its times in us and ms.
+local waiting, dead = {}, {}
+for _, entry in ipairs(queue) do
+  local token, expires, lease, channel, text = string.match(entry, "^(%S+) (%d+) (%d+) (%S+) (.*)$")
+  if token and tonumber(expires) > now then
+    waiting[#waiting + 1] = {token = token, lease = lease, channel = channel, holder = text, entry = entry}
+  else
+    dead[#dead + 1] = entry
+  end
+end
+-- <<< shared/queue.lua
+-- >>> shared/hand-over.lua (written by scripts/codegen.mjs)
+local function dropDead()
+  for _, entry in ipairs(dead) do redis.call("LREM", KEYS[3], 1, entry) end
+end
+
+local function grant(token, lease, text)
+  -- The fence outlives the lock for a day, in case the server's clock is set back.
+  redis.call("SET", KEYS[2], nextFence, "PX", 86400000)
+  if lease == "0" then
+    redis.call("SET", KEYS[1], nextFence .. " " .. token .. " " .. text)
+  else
+    redis.call("SET", KEYS[1], nextFence .. " " .. token .. " " .. text, "PX", lease)
+  end
+  fence, owner, holder = nextFence, token, text
+end
+
+-- Frees the lock and, in the same step, gives it to the first live ticket whose process hears of it. A ticket that
+-- nobody hears keeps its place, and its owner looks by itself. \`me\` is the caller's token and needs no message.
+local function handOver(me)
+  -- Freed first: after one write the server refuses no other (full memory, read-only), so that nobody is told of a
+  -- lock which is then not written.
+  redis.call("DEL", KEYS[1])
+  dropDead()
+  owner = nil
+  for _, ticket in ipairs(waiting) do
+    local message = table.concat({ticket.token, nextFence, ticket.lease, string.format("%.0f", now), KEYS[1]}, " ")
+    if ticket.token == me or redis.call("PUBLISH", ticket.channel, message) > 0 then
+      if ticket.entry then redis.call("LREM", KEYS[3], 1, ticket.entry) end
+      return grant(ticket.token, ticket.lease, ticket.holder)
+    end
+  end
+end
+-- <<< shared/hand-over.lua
+for i, ticket in ipairs(waiting) do
+  if ticket.token == ARGV[1] then
+    redis.call("LREM", KEYS[3], 1, ticket.entry)
+    table.remove(waiting, i)
+    break
+  end
+end
+if owner == ARGV[1] or (not owner and #waiting > 0) then handOver() end
+return "withdrawn"
+`
+}

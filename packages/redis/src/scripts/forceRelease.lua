@@ -1,0 +1,71 @@
+-- Frees the lock whoever holds it, and hands it to the first live ticket that can hear of it.
+--
+-- KEYS  1 lock  2 fence  3 queue
+-- Reply "released", or "vanished" if nobody held it
+-- >>> shared/record.lua (written by scripts/codegen.mjs)
+-- Everything is read before anything is written, so that a key of a wrong type changes nothing.
+local record = redis.call("GET", KEYS[1])
+local queue = redis.call("LRANGE", KEYS[3], 0, -1)
+local fence, owner, holder
+if record then
+  fence, owner, holder = string.match(record, "^(%d+) (%S+) (.*)$")
+  if not owner then
+    return redis.error_reply("WRONGTYPE The key of this lock holds something that effect-lock did not write")
+  end
+end
+-- <<< shared/record.lua
+-- >>> shared/queue.lua (written by scripts/codegen.mjs)
+local clock = redis.call("TIME")
+local now = clock[1] * 1000000 + clock[2]
+local lastFence = tonumber(redis.call("GET", KEYS[2]) or "0")
+if not lastFence then
+  return redis.error_reply("WRONGTYPE The fence of this lock holds something that effect-lock did not write")
+end
+local nextFence = string.format("%.0f", math.max(lastFence + 1, now))
+-- A ticket is "token expires lease channel holder", its times in us and ms.
+local waiting, dead = {}, {}
+for _, entry in ipairs(queue) do
+  local token, expires, lease, channel, text = string.match(entry, "^(%S+) (%d+) (%d+) (%S+) (.*)$")
+  if token and tonumber(expires) > now then
+    waiting[#waiting + 1] = {token = token, lease = lease, channel = channel, holder = text, entry = entry}
+  else
+    dead[#dead + 1] = entry
+  end
+end
+-- <<< shared/queue.lua
+-- >>> shared/hand-over.lua (written by scripts/codegen.mjs)
+local function dropDead()
+  for _, entry in ipairs(dead) do redis.call("LREM", KEYS[3], 1, entry) end
+end
+
+local function grant(token, lease, text)
+  -- The fence outlives the lock for a day, in case the server's clock is set back.
+  redis.call("SET", KEYS[2], nextFence, "PX", 86400000)
+  if lease == "0" then
+    redis.call("SET", KEYS[1], nextFence .. " " .. token .. " " .. text)
+  else
+    redis.call("SET", KEYS[1], nextFence .. " " .. token .. " " .. text, "PX", lease)
+  end
+  fence, owner, holder = nextFence, token, text
+end
+
+-- Frees the lock and, in the same step, gives it to the first live ticket whose process hears of it. A ticket that
+-- nobody hears keeps its place, and its owner looks by itself. `me` is the caller's token and needs no message.
+local function handOver(me)
+  -- Freed first: after one write the server refuses no other (full memory, read-only), so that nobody is told of a
+  -- lock which is then not written.
+  redis.call("DEL", KEYS[1])
+  dropDead()
+  owner = nil
+  for _, ticket in ipairs(waiting) do
+    local message = table.concat({ticket.token, nextFence, ticket.lease, string.format("%.0f", now), KEYS[1]}, " ")
+    if ticket.token == me or redis.call("PUBLISH", ticket.channel, message) > 0 then
+      if ticket.entry then redis.call("LREM", KEYS[3], 1, ticket.entry) end
+      return grant(ticket.token, ticket.lease, ticket.holder)
+    end
+  end
+end
+-- <<< shared/hand-over.lua
+local held = owner
+if held or #waiting > 0 then handOver() end
+return held and "released" or "vanished"

@@ -1,0 +1,31 @@
+local function dropDead()
+  for _, entry in ipairs(dead) do redis.call("LREM", KEYS[3], 1, entry) end
+end
+
+local function grant(token, lease, text)
+  -- The fence outlives the lock for a day, in case the server's clock is set back.
+  redis.call("SET", KEYS[2], nextFence, "PX", 86400000)
+  if lease == "0" then
+    redis.call("SET", KEYS[1], nextFence .. " " .. token .. " " .. text)
+  else
+    redis.call("SET", KEYS[1], nextFence .. " " .. token .. " " .. text, "PX", lease)
+  end
+  fence, owner, holder = nextFence, token, text
+end
+
+-- Frees the lock and, in the same step, gives it to the first live ticket whose process hears of it. A ticket that
+-- nobody hears keeps its place, and its owner looks by itself. `me` is the caller's token and needs no message.
+local function handOver(me)
+  -- Freed first: after one write the server refuses no other (full memory, read-only), so that nobody is told of a
+  -- lock which is then not written.
+  redis.call("DEL", KEYS[1])
+  dropDead()
+  owner = nil
+  for _, ticket in ipairs(waiting) do
+    local message = table.concat({ticket.token, nextFence, ticket.lease, string.format("%.0f", now), KEYS[1]}, " ")
+    if ticket.token == me or redis.call("PUBLISH", ticket.channel, message) > 0 then
+      if ticket.entry then redis.call("LREM", KEYS[3], 1, ticket.entry) end
+      return grant(ticket.token, ticket.lease, ticket.holder)
+    end
+  end
+end

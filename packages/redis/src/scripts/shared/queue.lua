@@ -1,0 +1,17 @@
+local clock = redis.call("TIME")
+local now = clock[1] * 1000000 + clock[2]
+local lastFence = tonumber(redis.call("GET", KEYS[2]) or "0")
+if not lastFence then
+  return redis.error_reply("WRONGTYPE The fence of this lock holds something that effect-lock did not write")
+end
+local nextFence = string.format("%.0f", math.max(lastFence + 1, now))
+-- A ticket is "token expires lease channel holder", its times in us and ms.
+local waiting, dead = {}, {}
+for _, entry in ipairs(queue) do
+  local token, expires, lease, channel, text = string.match(entry, "^(%S+) (%d+) (%d+) (%S+) (.*)$")
+  if token and tonumber(expires) > now then
+    waiting[#waiting + 1] = {token = token, lease = lease, channel = channel, holder = text, entry = entry}
+  else
+    dead[#dead + 1] = entry
+  end
+end
