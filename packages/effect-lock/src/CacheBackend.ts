@@ -136,8 +136,29 @@ export type Turn =
   | { readonly _tag: "TryAgain" }
 
 /**
- * The answer to an operation of an owner: done, or not this owner's lock any
- * more. `Stolen` means that somebody else holds it, `Vanished` that nobody does.
+ * The lease was renewed; `remainingMillis` is what the store says is left now.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Renewed {
+  readonly _tag: "Renewed"
+  readonly remainingMillis: number
+}
+
+/**
+ * The lock was released by this very call.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Released {
+  readonly _tag: "Released"
+}
+
+/**
+ * It is not this owner's lock any more. `Stolen` means that somebody else holds
+ * it, `Vanished` that nobody does.
  *
  * @category models
  * @since 0.1.0
@@ -215,20 +236,17 @@ export interface Leases {
    * Stopped after, or the answer lost: the lease may last longer than its
    * owner believes, never shorter, except by `extend` to less.
    */
-  readonly renew: (
-    request: RenewRequest
-  ) => Effect.Effect<{ readonly _tag: "Renewed"; readonly remainingMillis: number } | NotHeld, CacheBackendError>
+  readonly renew: (request: RenewRequest) => Effect.Effect<Renewed | NotHeld, CacheBackendError>
 
   /**
    * Frees the lock if `token` holds it, and in the same step hands it to the
-   * first live ticket. A repeated release answers `NotHeld` and touches nobody.
+   * first live ticket. A repeated release answers `NotHeld` and touches nobody;
+   * where the backend cannot know whether its driver sent the release twice,
+   * such an answer is an `Unknown` error instead, not a loss.
    *
    * Stopped after, or the answer lost: the lock is free or handed on.
    */
-  readonly release: (
-    key: string,
-    token: string
-  ) => Effect.Effect<{ readonly _tag: "Released" } | NotHeld, CacheBackendError>
+  readonly release: (key: string, token: string) => Effect.Effect<Released | NotHeld, CacheBackendError>
 
   /**
    * Undoes whatever `token` may have: its lease, as `release` does, and its

@@ -26,6 +26,13 @@ export interface Connection {
     keys: ReadonlyArray<string>,
     args: ReadonlyArray<string | Buffer>
   ) => Effect.Effect<string, CacheBackendError>
+  /**
+   * Runs a script sent whole: it is done even if no reply comes back, where a
+   * digest that the server does not know needs one.
+   */
+  readonly runWhole: Connection["run"]
+  /** How often the connection was lost. Where it changes meanwhile, the driver may have sent a command twice. */
+  readonly losses: () => number
   /** Takes a sample out of a reply that came to a request sent at `sentAt`. */
   readonly observe: (sentAt: number, serverMicros: number) => Sample
 }
@@ -55,6 +62,9 @@ export const make = Effect.fnUntraced(function*(client: Client, failure: Failure
         throw cause
       }).then(String))
 
+  const runWhole: Connection["run"] = (operation, script, keys, args) =>
+    call(operation, () => client.eval(script.lua, keys.length, ...keys, ...args).then(String))
+
   const calibrate = Effect.suspend(() => {
     const sentAt = now()
     return Effect.map(
@@ -64,11 +74,13 @@ export const make = Effect.fnUntraced(function*(client: Client, failure: Failure
   })
 
   // A sample of before a reconnect may be of another server.
+  let losses = 0
   const onClose = () => {
+    losses++
     sample = undefined
   }
   const onReady = () => void runFork(Effect.ignore(calibrate))
   yield* listen(client, { close: onClose, ready: onReady })
 
-  return { client, now, sample: () => sample, calibrate, observe, call, run } satisfies Connection
+  return { client, now, sample: () => sample, calibrate, observe, call, run, runWhole, losses: () => losses } satisfies Connection
 })

@@ -4,7 +4,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { Contended, Granted, Leases, NotHeld } from "effect-lock/CacheBackend"
+import type { Contended, Granted, Leases, NotHeld, Released } from "effect-lock/CacheBackend"
 import * as Holder from "effect-lock/Holder"
 import { type CacheBackendError, InvalidOption } from "effect-lock/LockError"
 import type { Connection } from "./connection.ts"
@@ -134,15 +134,24 @@ export const make = (connection: Connection, subscriber: Subscriber, names: Name
       ),
 
     release: (key, token) =>
-      Effect.map(
-        run("release", Scripts.release, key, token),
-        (tag) => tag === "released" ? { _tag: "Released" } : notHeld(tag)
-      ),
+      Effect.suspend(() => {
+        const losses = connection.losses()
+        return Effect.flatMap(
+          run("release", Scripts.release, key, token),
+          (tag): Effect.Effect<Released | NotHeld, CacheBackendError> => {
+            if (tag === "released") return Effect.succeed({ _tag: "Released" })
+            // A client that sends commands again after a reconnect may have released it with the first.
+            return losses === connection.losses()
+              ? Effect.succeed(notHeld(tag))
+              : Effect.fail(failure("release", new Error("the connection was lost meanwhile")))
+          }
+        )
+      }),
 
     withdraw: (key, token) =>
       Effect.suspend(() => {
         subscriber.close(names.escape(key), token)
-        return Effect.asVoid(run("withdraw", Scripts.withdraw, key, token))
+        return Effect.asVoid(connection.runWhole("withdraw", Scripts.withdraw, keysOf(names.escape(key)), [token]))
       }),
 
     inspect: (key) =>
