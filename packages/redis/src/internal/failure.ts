@@ -32,7 +32,7 @@ const lasting = new Set(["NOAUTH", "WRONGPASS", "NOPERM", "WRONGTYPE", "CROSSSLO
 export const notSent = "Stream isn't writeable and enableOfflineQueue options is false"
 
 // Up to Redis 6.2 an error inside a script comes wrapped; from 7.0 on the place is appended.
-const wrapped = /^ERR Error running script .*?@user_script: ?\d+: /
+const wrapped = /^ERR Error running script .*@user_script: ?\d+: -?/
 const inScript = /@user_script|^ERR Error running script/
 
 const textOf = (cause: unknown): string =>
