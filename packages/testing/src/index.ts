@@ -1,0 +1,8 @@
+/**
+ * @since 0.1.0
+ */
+export * as Conformance from "./Conformance.ts"
+export * as Contention from "./Contention.ts"
+export * as History from "./History.ts"
+export * as Law from "./Law.ts"
+export * as RedisServer from "./RedisServer.ts"

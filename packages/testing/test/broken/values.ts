@@ -1,0 +1,167 @@
+/** Backends whose values or keys have one fault each. */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import { broken, brokenKeys, brokenValues, versionOf } from "./make.ts"
+
+const values = [
+  brokenValues("keeps values for ever", "a value is kept for its time to live, and not longer", (values) => ({
+    set: (key, bytes) => values.set(key, bytes, Infinity)
+  })),
+  brokenValues("keeps the time to live of the first write", "a new write brings its own time to live", (values) => {
+    const kept = new Map<string, number>()
+    return {
+      set: (key, bytes, timeToLive) => {
+        if (!kept.has(key)) kept.set(key, timeToLive)
+        return values.set(key, bytes, kept.get(key)!)
+      }
+    }
+  }),
+  brokenValues(
+    "writes over any version",
+    "compareAndSet writes only over the version that it names, where 0 is absent",
+    (values) => ({
+      compareAndSet: (key, bytes, timeToLive) => Effect.asSome(values.set(key, bytes, timeToLive))
+    })
+  ),
+  brokenValues(
+    "takes 0 for any version",
+    "compareAndSet writes only over the version that it names, where 0 is absent",
+    (values) => ({
+      compareAndSet: (key, bytes, timeToLive, expected) =>
+        expected === 0
+          ? Effect.asSome(values.set(key, bytes, timeToLive))
+          : values.compareAndSet(key, bytes, timeToLive, expected)
+    })
+  ),
+  brokenValues(
+    "begins its versions anew after a removal",
+    "versions rise with every write, also after removal and expiry",
+    (values) => {
+      const counts = new Map<string, { version: number; own: number }>()
+      const told = (key: string, version: number) => {
+        const own = (counts.get(key)?.own ?? 0) + 1
+        counts.set(key, { version, own })
+        return own
+      }
+      return {
+        set: (key, bytes, timeToLive) =>
+          Effect.map(values.set(key, bytes, timeToLive), (version) => told(key, version)),
+        remove: (key) => {
+          counts.delete(key)
+          return values.remove(key)
+        },
+        compareAndSet: (key, bytes, timeToLive, expected) => {
+          const count = counts.get(key)
+          const version = expected !== 0 && expected === count?.own ? count.version : expected
+          return Effect.map(
+            values.compareAndSet(key, bytes, timeToLive, version),
+            Option.map((written) => told(key, written))
+          )
+        }
+      }
+    }
+  ),
+  brokenValues(
+    "compares bytes instead of versions",
+    "compareAndSet sees a value that was changed and changed back",
+    (values) => {
+      const written = new Map<number, string>()
+      const note = (bytes: Uint8Array) => (version: number) => {
+        written.set(version, bytes.join())
+        return version
+      }
+      return {
+        set: (key, bytes, timeToLive) => Effect.map(values.set(key, bytes, timeToLive), note(bytes)),
+        compareAndSet: Effect.fnUntraced(function*(key, bytes, timeToLive, expected) {
+          const read = yield* values.get(key)
+          const same = Option.isSome(read) && read.value.bytes.join() === written.get(expected)
+          const answer = yield* values.compareAndSet(key, bytes, timeToLive, same ? versionOf(read) : expected)
+          return Option.map(answer, note(bytes))
+        })
+      }
+    }
+  ),
+  brokenValues(
+    "compares and sets in two steps",
+    "of many that compare and set at once, one wins each time",
+    (values) => ({
+      compareAndSet: Effect.fnUntraced(function*(key, bytes, timeToLive, expected) {
+        const version = versionOf(yield* values.get(key))
+        yield* Effect.yieldNow
+        return version === expected ? Option.some(yield* values.set(key, bytes, timeToLive)) : Option.none()
+      })
+    })
+  ),
+  brokenValues(
+    "leaves out the absent",
+    "getMany answers in the order of the keys, the absent and the repeated too",
+    (values) => ({
+      getMany: (keys) => Effect.map(values.getMany(keys), (found) => found.filter(Option.isSome))
+    })
+  ),
+  brokenValues(
+    "gives the buffer that it keeps",
+    "a value does not change with the buffers of those who wrote or read it",
+    (values) => {
+      const buffers = new Map<number, Uint8Array>()
+      return {
+        get: (key) =>
+          Effect.map(
+            values.get(key),
+            Option.map(({ bytes, version }) => {
+              if (!buffers.has(version)) buffers.set(version, bytes)
+              return { version, bytes: buffers.get(version)! }
+            })
+          )
+      }
+    }
+  ),
+  brokenValues("reads values as text", "a value is read as it was written, with its version", (values) => ({
+    set: (key, bytes, timeToLive) => values.set(key, Buffer.from(Buffer.from(bytes).toString()), timeToLive)
+  })),
+  broken(
+    "removes a value with the lock of its key",
+    "values and locks of one key do not touch each other",
+    ({ leases, values }) => ({
+      leases: { release: (key, token) => Effect.tap(leases.release(key, token), () => values.remove(key)) }
+    })
+  )
+]
+
+const keys = [
+  brokenKeys("does not tell capitals", "hostile keys are distinct locks", (key) => key.toLowerCase()),
+  brokenKeys("does not tell capitals in values", "hostile keys are distinct values", (key) => key.toLowerCase()),
+  brokenKeys("cuts long keys", "hostile keys are distinct locks", (key) => key.slice(0, 1000)),
+  brokenKeys("cuts keys at NUL", "hostile keys are distinct locks", (key) => key.split("\0")[0]!),
+  brokenKeys("trims keys", "hostile keys are distinct values", (key) => key.trim()),
+  brokenKeys(
+    "writes lone surrogates as one character",
+    "hostile keys are distinct locks",
+    (key) => Buffer.from(key).toString()
+  ),
+  brokenKeys(
+    "escapes keys, but not the escape",
+    "hostile keys are distinct locks",
+    (key) => key.replaceAll(" ", "%20")
+  ),
+  brokenKeys(
+    "takes the part in braces for the key",
+    "hostile keys are distinct values",
+    (key) => /\{(.+?)\}/.exec(key)?.[1] ?? key
+  ),
+  brokenValues(
+    "keeps values in a plain object",
+    "words that mean something to the language are keys like others",
+    (values) => {
+      const kept: Record<string, boolean> = {}
+      return {
+        compareAndSet: (key, bytes, timeToLive, expected) => {
+          if (expected === 0 && kept[key]) return Effect.succeedNone
+          return values.compareAndSet(key, bytes, timeToLive, expected)
+        }
+      }
+    }
+  )
+]
+
+export const brokenInValues = [...values, ...keys]
