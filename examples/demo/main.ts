@@ -58,8 +58,10 @@ const runInProcess = (url: string, job: Job, report: (event: Event) => void) =>
       }
     })
     child.once("error", (cause) => resume(Effect.fail(cause)))
-    child.once("close", (code) =>
-      resume(code === 0 || killed ? Effect.void : Effect.fail(new Error(`${job.worker} exited with ${code}`))))
+    child.once(
+      "close",
+      (code) => resume(code === 0 || killed ? Effect.void : Effect.fail(new Error(`${job.worker} exited with ${code}`)))
+    )
     return Effect.sync(() => child.kill("SIGKILL"))
   })
 
@@ -83,7 +85,9 @@ const table = Effect.fnUntraced(function*(events: ReadonlyArray<Event>) {
   for (const worker of WORKERS) {
     const waits = events.filter((event) => event.worker === worker && event.type === "held").map(({ waited }) => waited)
     const done = events.filter((event) => event.worker === worker && event.type === "freed").length
-    const row = `  ${worker.padEnd(6)}  ${pad(done, 9)}  ${pad(average(waits), 9)} ms  ${pad(Math.max(0, ...waits), 9)} ms`
+    const row = `  ${worker.padEnd(6)}  ${pad(done, 9)}  ${pad(average(waits), 9)} ms  ${
+      pad(Math.max(0, ...waits), 9)
+    } ms`
     yield* say(worker === VICTIM ? `${row}  (killed)` : row)
   }
 })

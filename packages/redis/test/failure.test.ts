@@ -11,7 +11,10 @@ const rejected: ReadonlyArray<[message: string, retryable: boolean]> = [
     "ERR Error running script (call to f_1fe0): @user_script:48: @user_script: 48: -OOM command not allowed when used memory > 'maxmemory'.",
     true
   ],
-  ["ERR Error running script (call to f_1fe0): @user_script:48: @user_script: 48: -NOREPLICAS Not enough good replicas to write.", true],
+  [
+    "ERR Error running script (call to f_1fe0): @user_script:48: @user_script: 48: -NOREPLICAS Not enough good replicas to write.",
+    true
+  ],
   [
     "ERR Error running script (call to f_0a43): @user_script:1: WRONGTYPE Operation against a key holding the wrong kind of value",
     false
@@ -39,7 +42,15 @@ describe("failure", () => {
   })
 
   it("everything else is Unknown, also what only looks like an answer of the server", () => {
-    for (const cause of [new Error("Connection is closed."), new Error("WRONGTYPE"), "ECONNRESET", undefined, reply("ERR oops")]) {
+    for (
+      const cause of [
+        new Error("Connection is closed."),
+        new Error("WRONGTYPE"),
+        "ECONNRESET",
+        undefined,
+        reply("ERR oops")
+      ]
+    ) {
       assert.strictEqual(failure("acquire", cause).outcome, "Unknown")
     }
   })

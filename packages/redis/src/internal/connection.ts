@@ -82,5 +82,15 @@ export const make = Effect.fnUntraced(function*(client: Client, failure: Failure
   const onReady = () => void runFork(Effect.ignore(calibrate))
   yield* listen(client, { close: onClose, ready: onReady })
 
-  return { client, now, sample: () => sample, calibrate, observe, call, run, runWhole, losses: () => losses } satisfies Connection
+  return {
+    client,
+    now,
+    sample: () => sample,
+    calibrate,
+    observe,
+    call,
+    run,
+    runWhole,
+    losses: () => losses
+  } satisfies Connection
 })

@@ -1,0 +1,117 @@
+/**
+ * The layers of the packages, as a lint rule: arrows go downwards only. A new module gets its place here.
+ */
+const layers = {
+  values: {
+    modules: [
+      "Backoff",
+      "Holder",
+      "LockError",
+      "LockKey",
+      "LockOptions",
+      "internal/bounded",
+      "internal/deadline",
+      "internal/options"
+    ],
+    imports: ["values"]
+  },
+  contract: {
+    modules: ["CacheBackend", "Lease"],
+    imports: ["values", "contract"]
+  },
+  engine: {
+    modules: [
+      "internal/attempt",
+      "internal/held",
+      "internal/release",
+      "internal/tenure",
+      "internal/token",
+      "internal/turnstile",
+      "internal/watchdog"
+    ],
+    imports: ["values", "contract", "engine"]
+  },
+  lock: {
+    modules: ["Lock"],
+    imports: ["values", "contract", "engine"]
+  },
+  backends: {
+    modules: ["MemoryBackend"],
+    imports: ["values", "contract"]
+  },
+  entry: {
+    modules: ["index"],
+    imports: ["values", "contract", "engine", "lock", "backends"]
+  }
+}
+
+/** What each package may import from outside of itself; `layers` limits what it may take from effect-lock. */
+const outside = {
+  "effect-lock": { packages: ["effect"], layers: [] },
+  redis: { packages: ["effect", "ioredis", "node:"], layers: ["values", "contract"] },
+  testing: {
+    packages: ["effect", "@effect/vitest", "vitest", "node:"],
+    layers: ["values", "contract", "lock", "backends"]
+  }
+}
+
+const layerOf = (module) => Object.keys(layers).find((name) => layers[name].modules.includes(module))
+
+const isFrom = (specifier, name) =>
+  name.endsWith(":") ? specifier.startsWith(name) : specifier === name || specifier.startsWith(`${name}/`)
+
+/** The module that a relative import means, such as `internal/deadline`; undefined if it lies outside of `src`. */
+const resolve = (module, specifier) => {
+  const base = new URL(specifier, `file:///src/${module}.ts`).pathname
+  return base.startsWith("/src/") ? base.slice("/src/".length).replace(/\.ts$/, "") : undefined
+}
+
+const objection = (packageName, module, specifier) => {
+  const { layers: allowed, packages } = outside[packageName]
+  if (!specifier.startsWith(".")) {
+    if (!isFrom(specifier, "effect-lock")) {
+      return packages.some((name) => isFrom(specifier, name))
+        ? undefined
+        : `packages/${packageName} may not import ${specifier}`
+    }
+    const target = specifier.replace(/^effect-lock\/?/, "")
+    const isPublic = !target.startsWith("internal/")
+    return isPublic && allowed.includes(layerOf(target))
+      ? undefined
+      : `packages/${packageName} may not import ${specifier}`
+  }
+  const target = resolve(module, specifier)
+  if (target === undefined) return `${specifier} is outside of src`
+  if (packageName !== "effect-lock") return undefined
+  const from = layerOf(module)
+  const to = layerOf(target)
+  if (from === undefined || layers[from].imports.includes(to)) return undefined
+  return `${module} (${from}) may not import ${target} (${to ?? "no layer"})`
+}
+
+const rule = {
+  create(context) {
+    const [, packageName, module] = /packages\/([^/]+)\/src\/(.+)\.ts$/.exec(context.filename.replaceAll("\\", "/")) ??
+      []
+    if (!(packageName in outside)) return {}
+    const check = (node) => {
+      const specifier = node.source?.value
+      const message = typeof specifier === "string" && objection(packageName, module, specifier)
+      if (message) context.report({ node: node.source, message })
+    }
+    return {
+      Program(node) {
+        if (packageName === "effect-lock" && layerOf(module) === undefined) {
+          context.report({ node, message: `${module} has no layer; give it one in .ci/layers.js` })
+        }
+      },
+      ImportDeclaration: check,
+      ExportAllDeclaration: check,
+      ExportNamedDeclaration: check,
+      ImportExpression: check,
+      TSImportType: check
+    }
+  }
+}
+
+export default { meta: { name: "effect-lock" }, rules: { layers: rule } }
