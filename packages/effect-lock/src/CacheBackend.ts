@@ -25,6 +25,7 @@
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -350,10 +351,11 @@ export class CacheBackend extends Context.Service<CacheBackend, {
   readonly values: Values
   /**
    * Runs an effect as long as the backend lives, not as long as the caller:
-   * for undoing what a caller left behind. Closing the backend waits for it
-   * for at most a second.
+   * for undoing what a caller left behind. With `afterMillis` it runs that much
+   * later, or when the backend closes. Closing waits for it, for half a second
+   * at most.
    */
-  readonly inBackground: (effect: Effect.Effect<void>) => Effect.Effect<void>
+  readonly inBackground: (effect: Effect.Effect<void>, afterMillis?: number) => Effect.Effect<void>
 }>()("effect-lock/CacheBackend") {}
 
 /**
@@ -380,7 +382,10 @@ export const make = Effect.fnUntraced(function*(options: {
 }): Effect.fn.Return<CacheBackend["Service"], never, Scope.Scope> {
   const { capabilities, leases, name, timeLimit, values } = options
   const background = yield* FiberSet.make<void>()
-  yield* Effect.addFinalizer(() => patiently(FiberSet.awaitEmpty(background)))
+  const closing = Deferred.makeUnsafe<void>()
+  yield* Effect.addFinalizer(() =>
+    Effect.andThen(Deferred.succeed(closing, undefined), patiently(FiberSet.awaitEmpty(background)))
+  )
   const timeLimitMillis = timeLimit === undefined ? Infinity : Duration.toMillis(timeLimit)
   const limited = <A>(operation: string, call: Effect.Effect<A, CacheBackendError>) =>
     timeLimitMillis === Infinity ? call : answerWithin(call, timeLimitMillis, name, operation)
@@ -388,7 +393,12 @@ export const make = Effect.fnUntraced(function*(options: {
     name,
     capabilities,
     timeLimitMillis,
-    inBackground: (effect) => Effect.asVoid(FiberSet.run(background, effect, { startImmediately: true })),
+    inBackground: (effect, afterMillis) => {
+      const due = afterMillis === undefined
+        ? effect
+        : Effect.andThen(Effect.raceFirst(Effect.sleep(afterMillis), Deferred.await(closing)), effect)
+      return Effect.asVoid(FiberSet.run(background, due, { startImmediately: true }))
+    },
     leases: {
       ...leases,
       // The engine bounds the others by what each request allows.
@@ -406,7 +416,7 @@ export const make = Effect.fnUntraced(function*(options: {
   }
 })
 
-// A second of the real clock, also where a `TestClock` rules: nobody advances it
+// Half a second of the real clock, also where a `TestClock` rules: nobody advances it
 // any more while a test's layers are closed.
 const patiently = (effect: Effect.Effect<void>) =>
-  Effect.provideService(bounded(effect, 1000, () => Exit.void), Clock.Clock, Clock.Clock.defaultValue())
+  Effect.provideService(bounded(effect, 500, () => Exit.void), Clock.Clock, Clock.Clock.defaultValue())

@@ -16,7 +16,6 @@
  * @since 0.1.0
  */
 import * as Cause from "effect/Cause"
-import type * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -29,7 +28,7 @@ import { CacheBackend } from "./CacheBackend.ts"
 import * as Attempt from "./internal/attempt.ts"
 import * as Held from "./internal/held.ts"
 import * as Options from "./internal/options.ts"
-import { release } from "./internal/release.ts"
+import { type Use, use } from "./internal/release.ts"
 import * as Tenure from "./internal/tenure.ts"
 import * as Watchdog from "./internal/watchdog.ts"
 import type { Lease } from "./Lease.ts"
@@ -108,7 +107,7 @@ export const withLock = (key: string, options?: LockOptions) =>
     Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(
         begin(key, options, restore),
-        (begun) => run(begun, Effect.scoped(program), restore)
+        (use) => run(use, Effect.scoped(program), restore)
       )
     ),
     "Lock.withLock",
@@ -152,7 +151,7 @@ export const withLockIfAvailable = (key: string, options?: Omit<LockOptions, "wa
         ifFree(begin(key, { ...options, waitTimeout: 0 }, restore)),
         Option.match({
           onNone: () => Effect.succeedNone,
-          onSome: (begun) => Effect.asSome(run(begun, Effect.scoped(program), restore))
+          onSome: (use) => Effect.asSome(run(use, Effect.scoped(program), restore))
         })
       )
     ),
@@ -240,36 +239,29 @@ export const tryAcquire = (
     Effect.withSpan(ifFree(acquireInScope(key, { ...options, waitTimeout: 0 })), "Lock.tryAcquire", {
       attributes: { "lock.key": key }
     }),
-    Option.match({ onNone: () => Effect.succeedNone, onSome: (begun) => Effect.asSome(leaseOf(begun)) })
+    Option.match({ onNone: () => Effect.succeedNone, onSome: (use) => Effect.asSome(leaseOf(use)) })
   )
 
 type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
-
-/** A tenure, and whether it is another's that was joined, who then releases it. */
-interface Begun {
-  readonly tenure: Tenure.Tenure
-  readonly joined: boolean
-}
 
 const begin = (
   key: string,
   options: LockOptions | undefined,
   restore: Restore
-): Effect.Effect<Begun, LockTimeout | CacheBackendError, CacheBackend> =>
-  Effect.withFiber<Begun, LockTimeout | CacheBackendError, CacheBackend>((fiber) => {
-    Options.checkKey(key)
-    const resolved = Options.resolve(fiber.getRef(Defaults), options)
+): Effect.Effect<Use, LockTimeout | CacheBackendError, CacheBackend> =>
+  Effect.withFiber<Use, LockTimeout | CacheBackendError, CacheBackend>((fiber) => {
     const backend = Context.getUnsafe(fiber.context, CacheBackend)
+    const resolved = Options.resolve(fiber.getRef(Defaults), options)
+    Options.checkKey(key)
+    Options.checkGranularity(resolved.leaseMillis, backend.capabilities.granularityMillis)
     const held = Held.find(fiber, backend, key)
     if (held !== undefined) {
-      return resolved.reentrant
-        ? Effect.succeed({ tenure: held, joined: true })
-        : Effect.die(new LockReentered({ key }))
+      return resolved.reentrant ? Effect.succeed(use(held)) : Effect.die(new LockReentered({ key }))
     }
-    return Effect.clockWith((clock: Clock.Clock) =>
+    return Effect.clockWith((clock) =>
       Effect.flatMap(
         Attempt.acquire(backend, key, resolved, clock, restore),
-        (tenure) => Effect.as(Watchdog.start(tenure), { tenure, joined: false })
+        (tenure) => Effect.as(Watchdog.start(tenure), use(tenure))
       )
     )
   })
@@ -279,55 +271,67 @@ const ifFree = <A, R>(
 ): Effect.Effect<Option.Option<A>, CacheBackendError, R> =>
   Effect.catchTag(Effect.asSome(effect), "LockTimeout", () => Effect.succeedNone)
 
-/** Runs a block's program in a fiber that the loss can interrupt, then ends the tenure. */
+/** Runs a block's program in a fiber that the loss can interrupt, then ends the use of the lock. */
 const run = Effect.fnUntraced(function*<A, E, R>(
-  { joined, tenure }: Begun,
+  { end, tenure }: Use,
   program: Effect.Effect<A, E, R>,
   restore: Restore
 ): Effect.fn.Return<A, E | LockLost, R> {
-  // The block that holds the lock is interrupted when it is lost, and this program with it.
-  if (joined) return yield* restore(guard(tenure, program))
-  const fiber = yield* Effect.forkChild(Held.during(program, tenure), { startImmediately: true })
-  tenure.interruptProgram = () => fiber.interruptUnsafe()
-  if (tenure.status === "lost") fiber.interruptUnsafe()
-  const awaited = yield* Effect.exit(restore(Fiber.await(fiber)))
-  if (Exit.isFailure(awaited)) fiber.interruptUnsafe()
-  const exit = yield* Fiber.await(fiber)
-  const late = Math.max(0, -Tenure.left(tenure, Tenure.instant(tenure.clock)))
-  const released = yield* Effect.exit(release(tenure))
-  if (Exit.isSuccess(released)) return yield* exit
-  const failure = Option.getOrUndefined(Cause.findErrorOption(released.cause))
+  const now = () => Tenure.instant(tenure.clock)
+  let exit: Exit.Exit<A, E> = Exit.interrupt()
+  let interrupted = false
+  if (Tenure.check(tenure, now()) === undefined) {
+    const fiber = yield* Effect.withFiber((parent) =>
+      Effect.forkChild(Held.during(program, parent, tenure), { startImmediately: true })
+    )
+    const interrupt = () => fiber.interruptUnsafe()
+    tenure.programs.add(interrupt)
+    if (tenure.status === "lost") interrupt()
+    interrupted = Exit.isFailure(yield* Effect.exit(restore(Fiber.await(fiber))))
+    if (interrupted) interrupt()
+    exit = yield* Fiber.await(fiber)
+    tenure.programs.delete(interrupt)
+  }
+  const late = Math.max(0, -Tenure.left(tenure, now()))
+  const ended = yield* Effect.exit(end)
+  if (Exit.isSuccess(ended)) return yield* exit
+  const failure = Option.getOrUndefined(Cause.findErrorOption(ended.cause))
   if (failure?._tag !== "LockLost") {
-    yield* logUnreleased(tenure, released.cause)
+    yield* logUnreleased(tenure, ended.cause)
     return yield* exit
   }
   const loss = late > 0 ? new LockLost({ ...failure, lateBy: Duration.millis(late) }) : failure
   const reasons = Exit.isFailure(exit) ? exit.cause.reasons : []
   // The interruption by the loss is not news; one from outside is.
-  const own = Exit.isFailure(awaited) ? reasons : reasons.filter((reason) => !Cause.isInterruptReason(reason))
+  const own = interrupted ? reasons : reasons.filter((reason) => !Cause.isInterruptReason(reason))
   return yield* Effect.failCause(Cause.fromReasons<E | LockLost>([Cause.makeFailReason(loss), ...own]))
 })
+
+/** A use that ends with the scope, or before. */
+interface ScopedUse extends Use {
+  /** Nothing of it stays in the caller's scope once this is closed. */
+  readonly scope: Scope.Closeable
+}
 
 const acquireInScope = (
   key: string,
   options: LockOptions | undefined
-): Effect.Effect<Begun, LockTimeout | CacheBackendError, CacheBackend | Scope.Scope> =>
-  Effect.suspend(() => {
-    let release = Effect.void
+): Effect.Effect<ScopedUse, LockTimeout | CacheBackendError, CacheBackend | Scope.Scope> =>
+  Effect.flatMap(Effect.scope, (parent) => {
+    let endLogged = Effect.void
     const acquired = Effect.uninterruptibleMask((restore) =>
-      Effect.tap(begin(key, options, restore), ({ joined, tenure }) => {
-        if (joined) return Effect.void
-        release = releaseLogged(tenure)
-        return Effect.addFinalizer(() => release)
+      Effect.flatMap(begin(key, options, restore), (use) => {
+        endLogged = Effect.suspend(() =>
+          use.hasEnded() ? Effect.void : Effect.catchCause(use.end, (cause) => logUnreleased(use.tenure, cause))
+        )
+        const scope = Scope.forkUnsafe(parent)
+        return Effect.as(Scope.addFinalizer(scope, endLogged), { ...use, scope })
       })
     )
     // Interrupted after the grant, by a timeout around it for instance, nobody gets the lease:
     // do not keep the lock until a scope closes that may be far outside.
-    return Effect.onInterrupt(acquired, () => release)
+    return Effect.onInterrupt(acquired, () => endLogged)
   })
-
-const releaseLogged = (tenure: Tenure.Tenure): Effect.Effect<void> =>
-  Effect.catchCause(release(tenure), (cause) => logUnreleased(tenure, cause))
 
 const logUnreleased = (tenure: Tenure.Tenure, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
   Effect.annotateLogs(
@@ -335,10 +339,10 @@ const logUnreleased = (tenure: Tenure.Tenure, cause: Cause.Cause<unknown>): Effe
     { "lock.key": tenure.key, "lock.token": tenure.token }
   )
 
-const leaseOf = ({ joined, tenure }: Begun): Effect.Effect<Lease, never, Scope.Scope> =>
+const leaseOf = (use: ScopedUse): Effect.Effect<Lease, never, Scope.Scope> =>
   Effect.withFiber((fiber) => {
-    if (!joined) Held.mark(fiber, Context.getUnsafe(fiber.context, Scope.Scope), tenure)
-    return Effect.succeed(makeLease(tenure, joined))
+    const unmark = Held.mark(fiber, Context.getUnsafe(fiber.context, Scope.Scope), use.tenure)
+    return Effect.as(Scope.addFinalizer(use.scope, unmark), makeLease(use))
   })
 
 const ensureHeld = (tenure: Tenure.Tenure): Effect.Effect<void, LockLost> =>
@@ -361,20 +365,19 @@ const verify = Effect.fnUntraced(function*(
   )
 })
 
-const renew = Effect.fnUntraced(function*(
+const renew = (
   tenure: Tenure.Tenure,
   options: Parameters<Lease["renew"]>[0] = {}
-): Effect.fn.Return<void, LockLost | CacheBackendError> {
-  const leaseMillis = options.leaseDuration === undefined
-    ? tenure.options.leaseMillis
-    : Options.leaseMillis(options.leaseDuration)
-  const within = Tenure.leftUntilTold(tenure, Tenure.instant(tenure.clock))
-  yield* Watchdog.renew(tenure, leaseMillis, options.mode ?? "extend", within)
-  // It planned for the deadline of before.
-  yield* Watchdog.start(tenure)
-})
+): Effect.Effect<void, LockLost | CacheBackendError> =>
+  Effect.suspend(() => {
+    const leaseMillis = options.leaseDuration === undefined
+      ? tenure.options.leaseMillis
+      : Options.leaseMillis(options.leaseDuration)
+    Options.checkGranularity(leaseMillis, tenure.backend.capabilities.granularityMillis)
+    return Watchdog.renew(tenure, leaseMillis, options.mode ?? "extend")
+  })
 
-const makeLease = (tenure: Tenure.Tenure, joined: boolean): Lease => ({
+const makeLease = ({ end, scope, tenure }: ScopedUse): Lease => ({
   key: tenure.key,
   token: tenure.token,
   fencingToken: tenure.fencingToken,
@@ -386,7 +389,7 @@ const makeLease = (tenure: Tenure.Tenure, joined: boolean): Lease => ({
   ensureHeld: ensureHeld(tenure),
   verify: verify(tenure),
   renew: (options) => renew(tenure, options),
-  release: joined ? Effect.void : Effect.uninterruptible(release(tenure)),
+  release: Effect.ensuring(end, Scope.close(scope, Exit.void)),
   lost: Deferred.await(tenure.lost),
   guard: (step) => guard(tenure, step)
 })

@@ -111,6 +111,22 @@ const makeLeases = (nextFence: () => number): Backend.Leases => {
     else places.delete(key)
   }
 
+  // A key whose holder is gone and that nobody asks for again is dropped when the
+  // map has doubled since the last sweep: constant work on average, and no timer.
+  let sweepAt = 64
+  const open = (key: string, now: number): Place => {
+    let place = places.get(key)
+    if (place !== undefined) return place
+    if (places.size >= sweepAt) {
+      for (const [other, seen] of places) {
+        if (ownerOf(seen, now) === undefined && first(seen, now) === undefined) places.delete(other)
+      }
+      sweepAt = Math.max(64, places.size * 2)
+    }
+    places.set(key, place = { owner: undefined, tickets: new Map() })
+    return place
+  }
+
   const notHeld = (owner: Owner | undefined): Backend.NotHeld => ({
     _tag: "NotHeld",
     reason: owner === undefined ? "Vanished" : "Stolen"
@@ -119,8 +135,7 @@ const makeLeases = (nextFence: () => number): Backend.Leases => {
   return {
     acquire: ({ holder, key, leaseMillis, ticketMillis, token }) =>
       at((now, dispatcher) => {
-        let place = places.get(key)
-        if (place === undefined) places.set(key, place = { owner: undefined, tickets: new Map() })
+        const place = open(key, now)
         let owner = ownerOf(place, now)
         if (owner === undefined) {
           const next = first(place, now)
@@ -233,8 +248,7 @@ const makeValues = (nextVersion: () => number): Backend.Values => {
     return undefined
   }
 
-  // Values that nobody reads again are swept when the map has doubled since the
-  // last sweep: constant work per write on average, and no timer.
+  // Values that nobody reads again are swept in the same way.
   const sweep = (now: number) => {
     if (values.size < sweepAt) return
     for (const key of values.keys()) read(key, now)

@@ -46,9 +46,11 @@ describe("the block", () => {
   it.effect("closes the program's scope before it releases", () =>
     Effect.gen(function*() {
       let heldAtClose: string | undefined
-      yield* Lock.withLock("k")(Effect.addFinalizer(() => Effect.map(Effect.orDie(ownerOf("k")), (owner) => {
-        heldAtClose = owner
-      })))
+      yield* Lock.withLock("k")(Effect.addFinalizer(() =>
+        Effect.map(Effect.orDie(ownerOf("k")), (owner) => {
+          heldAtClose = owner
+        })
+      ))
       assert.isDefined(heldAtClose)
       assert.isUndefined(yield* ownerOf("k"))
     }).pipe(Effect.provide(MemoryLayer)))
@@ -56,10 +58,12 @@ describe("the block", () => {
   it.effect("interrupted from outside, waits for the program's finalizers and releases", () =>
     Effect.gen(function*() {
       let finalized = false
-      const fiber = yield* fork(Lock.withLock("k")(Effect.onInterrupt(Effect.never, () =>
-        Effect.sleep("1 second").pipe(Effect.andThen(Effect.sync(() => {
-          finalized = true
-        }))))))
+      const fiber = yield* fork(
+        Lock.withLock("k")(Effect.onInterrupt(Effect.never, () =>
+          Effect.sleep("1 second").pipe(Effect.andThen(Effect.sync(() => {
+            finalized = true
+          })))))
+      )
       yield* fork(Fiber.interrupt(fiber))
       yield* TestClock.adjust("999 millis")
       assert.isDefined(yield* ownerOf("k"))
@@ -88,10 +92,14 @@ describe("told before lost", () => {
   it.effect("when renewals are never answered, the program is interrupted a guard before the deadline", () =>
     Effect.gen(function*() {
       let stoppedAt: string | undefined
-      const fiber = yield* fork(Lock.withLock("k", brief)(Effect.onInterrupt(Effect.never, () =>
-        Effect.map(Effect.orDie(ownerOf("k")), (owner) => {
-          stoppedAt = owner
-        }))))
+      const fiber = yield* fork(
+        Lock.withLock("k", brief)(
+          Effect.onInterrupt(Effect.never, () =>
+            Effect.map(Effect.orDie(ownerOf("k")), (owner) => {
+              stoppedAt = owner
+            }))
+        )
+      )
       // 3000 - 1 % - 2 = 2968, less the guard of 300
       yield* TestClock.adjust("2667 millis")
       assert.isUndefined(fiber.pollUnsafe())
@@ -139,9 +147,12 @@ describe("told before lost", () => {
       yield* TestClock.adjust("6 seconds")
       assert.deepStrictEqual(reasons(yield* Effect.exit(lease.ensureHeld)), ["Fail LockLost"])
       assert.deepStrictEqual(reasons(yield* Effect.exit(lease.renew())), ["Fail LockLost"])
-    }).pipe(Effect.scoped, Effect.provide(memoryWith((leases) => ({
-      renew: (request) => Effect.tap(leases.renew(request), () => Effect.sleep("5 seconds"))
-    })))))
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(memoryWith((leases) => ({
+        renew: (request) => Effect.tap(leases.renew(request), () => Effect.sleep("5 seconds"))
+      })))
+    ))
 
   it.effect("what is lost at the store is told at the next renewal, with the reason", () =>
     Effect.gen(function*() {
@@ -327,7 +338,10 @@ describe("waiting", () => {
       for (const waiter of waiters) {
         assert.deepStrictEqual(reasons(yield* Fiber.await(waiter)), ["Fail CacheBackendError"])
       }
-    }).pipe(Effect.provide(memoryWith(() => ({ acquire: () => storeError("NotSent") })))))
+    }).pipe(Effect.provide(memoryWith(() => ({
+      acquire: () =>
+        storeError("NotSent")
+    })))))
 
   it.effect("an error that cannot pass ends the wait at once", () =>
     Effect.gen(function*() {

@@ -16,15 +16,38 @@ describe("LockKey", () => {
 
   it("keys made to collide do not", () => {
     const keys = [
-      "a b", "a%20b", "a%2520b", "\ud800", "\udc00", "%ud800", "\ufffd", "\u0000", "%00", "{a}", "a", "}a{",
-      "é", "e\u0301", "%C3%A9", "#", `#${sha256("x".repeat(300))}`, "x".repeat(300), "x".repeat(301),
-      "\ud83d\ude00", "\ude00\ud83d", "__proto__", "constructor", "a\r\nDEL b"
+      "a b",
+      "a%20b",
+      "a%2520b",
+      "\ud800",
+      "\udc00",
+      "%ud800",
+      "\ufffd",
+      "\u0000",
+      "%00",
+      "{a}",
+      "a",
+      "}a{",
+      "é",
+      "e\u0301",
+      "%C3%A9",
+      "#",
+      `#${sha256("x".repeat(300))}`,
+      "x".repeat(300),
+      "x".repeat(301),
+      "\ud83d\ude00",
+      "\ude00\ud83d",
+      "__proto__",
+      "constructor",
+      "a\r\nDEL b"
     ]
     assert.strictEqual(new Set(keys.map(escape)).size, keys.length)
   })
 
   it("names contain nothing that a store or a protocol could misread, and are bounded", () => {
-    for (const key of ["a\r\nb", "{slot}", "nul\u0000", " ", "x".repeat(65_536), "\ud800".repeat(65_536), "é".repeat(100)]) {
+    for (
+      const key of ["a\r\nb", "{slot}", "nul\u0000", " ", "x".repeat(65_536), "\ud800".repeat(65_536), "é".repeat(100)]
+    ) {
       const name = escape(key)
       assert.match(name, /^[A-Za-z0-9_.:/@%#!'()*~-]+$/)
       assert.isAtMost(name.length, 200)

@@ -32,7 +32,10 @@ describe("deadline", () => {
     const lifetime = Deadline.lifetime(lease, 1)
     const due = Deadline.renewAfter(lifetime, random)
     assert.isBelow(due, (lifetime - Deadline.guard(lease)) / 2)
-    assert.isBelow(due + Deadline.renewalLimit(lifetime - Deadline.guard(lease) - due), lifetime - Deadline.guard(lease))
+    assert.isBelow(
+      due + Deadline.renewalLimit(lifetime - Deadline.guard(lease) - due),
+      lifetime - Deadline.guard(lease)
+    )
   })
 
   it.prop("back-off is never longer than a tenth of the lease", [Millis], ([lease]) => {

@@ -42,7 +42,10 @@ describe("options", () => {
     Effect.gen(function*() {
       // @ts-expect-error not a duration
       const exit = yield* Effect.exit(Lock.withLock("k", { leaseDuration: "soon" })(Effect.void))
-      assert.include(String(exit), `leaseDuration is "soon"; it must be between 10 milliseconds and 24 days, or Infinity`)
+      assert.include(
+        String(exit),
+        `leaseDuration is "soon"; it must be between 10 milliseconds and 24 days, or Infinity`
+      )
     }).pipe(Effect.provide(untouched)))
 
   it.effect("an empty key is refused by every way of taking a lock", () =>

@@ -66,14 +66,21 @@ export const acquire = Effect.fnUntraced(function*(
   const start = Tenure.instant(clock)
   const turnstile = Turnstile.turnstileOf(backend)
   // A single attempt waits for nobody, so it does not stand in line either.
-  if (options.waitMillis === 0) return yield* loop(backend, key, options, clock, restore, start, Turnstile.makeLine())
+  if (options.waitMillis === 0) {
+    return yield* loop(backend, key, options, clock, restore, start, Turnstile.makeLine(), false)
+  }
   const standing = turnstile.get(key)
   const line = standing ?? Turnstile.open(turnstile, key)
-  if (standing !== undefined && !(yield* Turnstile.wait(turnstile, key, line, options.waitMillis, restore))) {
-    return yield* line.trouble ?? timedOut(key, start, Tenure.instant(clock), line.holder)
+  const { answers } = line
+  if (standing !== undefined) {
+    const waiter = Turnstile.join(standing)
+    if (!(yield* Turnstile.wait(turnstile, key, line, waiter, options.waitMillis, restore))) {
+      const trouble = line.answers === answers ? line.trouble : undefined
+      return yield* trouble ?? timedOut(key, start, Tenure.instant(clock), line.holder)
+    }
   }
   return yield* Effect.onExitPrimitive(
-    loop(backend, key, options, clock, restore, start, line),
+    loop(backend, key, options, clock, restore, start, line, line.answers > answers),
     () => Turnstile.leave(turnstile, key)
   )
 })
@@ -85,7 +92,8 @@ const loop = Effect.fnUntraced(function*(
   clock: Clock.Clock,
   restore: Restore,
   start: Deadline.Instant,
-  line: Turnstile.Line
+  line: Turnstile.Line,
+  answeredBefore: boolean
 ): Effect.fn.Return<Tenure.Tenure, Failure> {
   const { capabilities, leases } = backend
   const { leaseMillis, waitMillis } = options
@@ -94,8 +102,8 @@ const loop = Effect.fnUntraced(function*(
   let token = Token.make()
   let mayHoldSomething = false
   let doubtUntil = -Infinity
-  let answered = false
-  let nextDelay: Effect.Success<ReturnType<typeof stepOf>> | undefined
+  let answered = answeredBefore
+  let step: Effect.Success<ReturnType<typeof stepOf>> | undefined
 
   // Withdraws what this token may have in the store; what follows needs a new one.
   const abandon = () => {
@@ -114,76 +122,68 @@ const loop = Effect.fnUntraced(function*(
       : undefined
   }
 
-  const giveUp = (now: Deadline.Instant) =>
-    Effect.andThen(
-      abandon(),
-      Effect.fail((answered ? undefined : line.trouble) ?? timedOut(key, start, now, line.holder))
-    )
+  const giveUp = (now: Deadline.Instant): Failure =>
+    (answered ? undefined : line.trouble) ?? timedOut(key, start, now, line.holder)
 
-  while (true) {
-    const sentAt = Tenure.instant(clock)
-    const waitLeft = waitMillis - Deadline.elapsed(start, sentAt)
-    if (waits && waitLeft <= 0) return yield* giveUp(sentAt)
-    const withinMillis = Math.min(backend.timeLimitMillis, leaseMillis * 2 / 3, waits ? waitLeft : Infinity)
-    const ticketMillis = waits ? Math.min(TICKET, waitLeft + 1000) : 0
-    const request = leases.acquire({ key, token, leaseMillis, withinMillis, ticketMillis, holder })
-    const exit = yield* Effect.exit(restore(answerWithin(request, withinMillis, backend.name, "acquire")))
-    // Where nobody wakes us, or the store gave no answer, the schedule says when to look again.
-    let delay: number | undefined
-    if (Exit.isSuccess(exit)) {
-      const answer = exit.value
-      line.trouble = undefined
-      answered = true
-      mayHoldSomething ||= answer._tag === "Granted" || waits
-      if (answer._tag === "Granted") {
-        const tenure = grant(answer.fencingToken, answer.remainingMillis, sentAt)
+  const ask = Effect.fnUntraced(function*(): Effect.fn.Return<Tenure.Tenure, Failure> {
+    while (true) {
+      const sentAt = Tenure.instant(clock)
+      const waitLeft = waitMillis - Deadline.elapsed(start, sentAt)
+      const patience = waits ? Math.max(waitLeft, 1) : Infinity
+      const withinMillis = Math.min(backend.timeLimitMillis, leaseMillis * 2 / 3, patience, TICKET)
+      const ticketMillis = waits ? Math.min(TICKET, patience + 1000) : 0
+      const request = leases.acquire({ key, token, leaseMillis, withinMillis, ticketMillis, holder })
+      const exit = yield* Effect.exit(restore(answerWithin(request, withinMillis, backend.name, "acquire")))
+      // Where nobody wakes us, or the store gave no answer, the schedule says when to look again.
+      let delay: number | undefined
+      if (Exit.isSuccess(exit)) {
+        const answer = exit.value
+        line.trouble = undefined
+        line.answers++
+        answered = true
+        mayHoldSomething ||= answer._tag === "Granted" || waits
+        if (answer._tag === "Granted") {
+          const tenure = grant(answer.fencingToken, answer.remainingMillis, sentAt)
+          if (tenure !== undefined) return tenure
+          yield* abandon()
+        } else {
+          line.holder = answer.holder
+          if (capabilities.wakeUp === "push") delay = lookIn(answer, yield* Random.next)
+        }
+      } else {
+        const error = Option.getOrUndefined(Cause.findErrorOption(exit.cause))
+        if (error === undefined || error.outcome === "Unknown") {
+          mayHoldSomething = true
+          doubtUntil = sentAt.monotonic + withinMillis
+        }
+        if (error === undefined || !error.retryable) return yield* Effect.failCause(exit.cause)
+        line.trouble = error
+      }
+
+      if (!waits) return yield* giveUp(Tenure.instant(clock))
+      if (delay === undefined) {
+        step ??= yield* stepOf(options.retry)
+        delay = yield* restore(step(Tenure.instant(clock).wall))
+      }
+      const before = Tenure.instant(clock)
+      const left = waitMillis - Deadline.elapsed(start, before)
+      if (Deadline.isOver(left) || delay === undefined) return yield* giveUp(before)
+      const turn = yield* restore(bounded(leases.awaitTurn(key, token), Math.min(delay, left), () => lookAgain))
+      const now = Tenure.instant(clock)
+      if (turn._tag === "HandedOver") {
+        const { fencingToken, monotonicMillis, remainingMillis } = turn
+        // The wall clock of then, by that of the last request: this machine may have slept since.
+        const wall = sentAt.wall + monotonicMillis - sentAt.monotonic
+        const tenure = grant(fencingToken, remainingMillis, { monotonic: monotonicMillis, wall })
         if (tenure !== undefined) return tenure
         yield* abandon()
-      } else {
-        line.holder = answer.holder
-        if (!waits) return yield* timedOut(key, start, Tenure.instant(clock), line.holder)
-        if (capabilities.wakeUp === "push") delay = lookIn(answer, yield* Random.next)
       }
-    } else {
-      const error = Cause.findErrorOption(exit.cause)
-      if (Option.isNone(error) || error.value.outcome === "Unknown") {
-        mayHoldSomething = true
-        doubtUntil = sentAt.monotonic + withinMillis
-      }
-      if (Option.isNone(error)) {
-        yield* abandon()
-        return yield* Effect.failCause(exit.cause)
-      }
-      line.trouble = error.value
-      if (!waits || !error.value.retryable) {
-        yield* abandon()
-        return yield* error.value
-      }
+      if (Deadline.isOver(waitMillis - Deadline.elapsed(start, now))) return yield* giveUp(now)
     }
+  })
 
-    const now = Tenure.instant(clock)
-    const left = waitMillis - Deadline.elapsed(start, now)
-    if (delay === undefined) {
-      nextDelay ??= yield* stepOf(options.retry)
-      delay = yield* nextDelay(now.wall)
-    }
-    if (left <= 0 || delay === undefined) return yield* giveUp(now)
-    const turn = yield* Effect.exit(
-      restore(bounded(leases.awaitTurn(key, token), Math.min(delay, left), () => lookAgain))
-    )
-    if (Exit.isFailure(turn)) {
-      yield* abandon()
-      return yield* Effect.failCause(turn.cause)
-    }
-    if (turn.value._tag === "HandedOver") {
-      const { fencingToken, monotonicMillis, remainingMillis } = turn.value
-      const here = Tenure.instant(clock)
-      const anchor = { monotonic: monotonicMillis, wall: here.wall - (here.monotonic - monotonicMillis) }
-      const tenure = grant(fencingToken, remainingMillis, anchor)
-      if (tenure !== undefined) return tenure
-      yield* abandon()
-    }
-  }
+  // However it ends without a tenure: timed out, refused, interrupted, by a bug in the backend or in the schedule.
+  return yield* Effect.onError(ask(), abandon)
 })
 
 const timedOut = (
@@ -225,16 +225,14 @@ export const withdraw = (
   leaseMillis: number,
   doubtUntil: number
 ): Effect.Effect<void> =>
-  backend.inBackground(Effect.gen(function*() {
-    const start = Tenure.instant(clock)
+  Effect.suspend(() => {
     const call = answerWithin(backend.leases.withdraw(key, token), UNDO_LIMIT, backend.name, "withdraw")
     const once = untilAcknowledged(clock, leaseMillis, call)
-    yield* once
-    if (doubtUntil > start.monotonic) {
-      yield* Effect.sleep(doubtUntil - Tenure.instant(clock).monotonic + 10)
-      yield* once
-    }
-  }))
+    const doubt = doubtUntil - Tenure.instant(clock).monotonic
+    return doubt > 0
+      ? Effect.andThen(backend.inBackground(once), backend.inBackground(once, doubt + 10))
+      : backend.inBackground(once)
+  })
 
 /** Repeats an idempotent call while its outcome is unknown, at most for as long as the lease lasts. */
 export const untilAcknowledged = (

@@ -27,6 +27,15 @@ export const elapsed = (from: Instant, to: Instant): number => {
   return wall - monotonic > MARGIN ? wall : monotonic
 }
 
+// A timer may wake a rounding error early: what is left then is nothing, and not worth another timer.
+const ROUNDING = 0.001
+
+/** Whether nothing is left of a time. */
+export const isOver = (leftMillis: number): boolean => leftMillis < ROUNDING
+
+/** The longest delay that a timer can measure, a little under 25 days. */
+export const LONGEST = 2 ** 31 - 1
+
 /** For how long after sending the request the lease is surely held. */
 export const lifetime = (remainingMillis: number, granularityMillis: number): number =>
   remainingMillis * (1 - DRIFT) - MARGIN - granularityMillis
@@ -34,13 +43,12 @@ export const lifetime = (remainingMillis: number, granularityMillis: number): nu
 /** What a program gets to stop, between being told and the deadline. */
 export const guard = (leaseMillis: number): number => Math.min(leaseMillis / 10, 1000)
 
-/** Less than a third of the lease left after acquiring is not worth holding. */
+/** Less than a third of the lease left after acquiring is not worth holding. An endless lease has no third. */
 export const isWorthHolding = (leftMillis: number, leaseMillis: number): boolean =>
   leaseMillis === Infinity ? leftMillis === Infinity : leftMillis >= leaseMillis / 3
 
 /** When to renew: a third of the lease, give or take a tenth, so that many holders do not renew in step. */
-export const renewAfter = (lifetimeMillis: number, random: number): number =>
-  lifetimeMillis / 3 * (0.9 + 0.2 * random)
+export const renewAfter = (lifetimeMillis: number, random: number): number => lifetimeMillis / 3 * (0.9 + 0.2 * random)
 
 /** How long one renewal may take, so that a lost reply leaves time for another try. */
 export const renewalLimit = (leftMillis: number): number => Math.max(leftMillis / 3, Math.min(leftMillis, 20))

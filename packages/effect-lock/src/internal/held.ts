@@ -3,10 +3,15 @@
  * would wait for itself.
  *
  * A logical thread is not a fiber: `Effect.timeout` and races run their effect
- * in a new one. So it is a `Context.Reference`, which follows into forks. An
- * `acquire` holds until its scope closes, which is usually the end of the
- * `Effect.scoped` around it; it marks both the fiber, for what follows in that
- * region, and the scope, for when the acquire itself ran in a fiber of its own.
+ * in a new one. So a block marks its program by a `Context.Reference`, which
+ * follows into forks. An `acquire` holds until its scope closes, and nothing
+ * runs "inside" it, so it marks three things:
+ *
+ * - its fiber, for what the fiber does later;
+ * - the fiber's context, for what is forked later, until the end of the
+ *   innermost `Effect.scoped` or other provision around it;
+ * - its scope, for when the fiber was only that of a timeout or race around the
+ *   acquire, and has ended since.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -15,37 +20,73 @@ import * as Scope from "effect/Scope"
 import type { CacheBackend } from "../CacheBackend.ts"
 import type { Tenure } from "./tenure.ts"
 
-export const Held = Context.Reference<ReadonlyArray<Tenure>>("effect-lock/internal/Held", { defaultValue: () => [] })
+type AnyFiber = Fiber.Fiber<unknown, unknown>
 
-const ofScope = new WeakMap<Scope.Scope, ReadonlyArray<Tenure>>()
-
-const live = (tenures: ReadonlyArray<Tenure>): ReadonlyArray<Tenure> =>
-  tenures.filter((tenure) => tenure.status === "held")
-
-const search = (
-  tenures: ReadonlyArray<Tenure> | undefined,
-  backend: CacheBackend["Service"],
-  key: string
-): Tenure | undefined =>
-  tenures?.find((tenure) => tenure.key === key && tenure.backend === backend && tenure.status === "held")
-
-/** The tenure of `key` that this logical thread holds, if any. */
-export const find = (
-  fiber: Fiber.Fiber<unknown, unknown>,
-  backend: CacheBackend["Service"],
-  key: string
-): Tenure | undefined => {
-  const scope = Context.getOrUndefined(fiber.context, Scope.Scope)
-  return search(fiber.getRef(Held), backend, key) ??
-    (scope === undefined ? undefined : search(ofScope.get(scope), backend, key))
+interface Mark {
+  readonly tenure: Tenure
+  readonly fiber: AnyFiber
 }
 
-/** Runs a block's program as the holder of `tenure`. */
-export const during = <A, E, R>(program: Effect.Effect<A, E, R>, tenure: Tenure): Effect.Effect<A, E, R> =>
-  Effect.withFiber((fiber) => Effect.provideService(program, Held, [...live(fiber.getRef(Held)), tenure]))
+/** What the context carries: one tenure, and those around it. */
+interface Around {
+  readonly tenure: Tenure
+  readonly outer: Around | undefined
+}
 
-/** Marks what is held until `scope` closes. */
-export const mark = (fiber: Fiber.Fiber<unknown, unknown>, scope: Scope.Scope, tenure: Tenure): void => {
-  ofScope.set(scope, [...live(ofScope.get(scope) ?? []), tenure])
-  fiber.setContext(Context.add(fiber.context, Held, [...live(fiber.getRef(Held)), tenure]))
+const Held = Context.Reference<Around | undefined>("effect-lock/internal/Held", { defaultValue: () => undefined })
+
+const marks = new WeakMap<AnyFiber | Scope.Scope, Map<string, ReadonlyArray<Mark>>>()
+
+const isLive = (tenure: Tenure): boolean => tenure.status === "held"
+
+// What is no longer held is forgotten, or a fiber that takes many locks would carry them all.
+const pruned = (around: Around | undefined): Around | undefined => {
+  while (around !== undefined && !isLive(around.tenure)) around = around.outer
+  return around
+}
+
+/** The tenure of `key` that the logical thread of this fiber holds, if any. */
+export const find = (fiber: AnyFiber, backend: CacheBackend["Service"], key: string): Tenure | undefined => {
+  const isIt = (tenure: Tenure) => tenure.key === key && tenure.backend === backend && isLive(tenure)
+  for (let around = fiber.getRef(Held); around !== undefined; around = around.outer) {
+    if (isIt(around.tenure)) return around.tenure
+  }
+  const scope = Context.getOrUndefined(fiber.context, Scope.Scope)
+  const own = marks.get(fiber)?.get(key) ?? []
+  // Another fiber that is alive and shares the scope is another thread.
+  const handed = (scope && marks.get(scope)?.get(key) || []).filter((mark) => mark.fiber.pollUnsafe() !== undefined)
+  return [...own, ...handed].find((mark) => isIt(mark.tenure))?.tenure
+}
+
+/** Runs a block's program as the holder of `tenure`, and of all that its parent marked. */
+export const during = <A, E, R>(
+  program: Effect.Effect<A, E, R>,
+  parent: AnyFiber,
+  tenure: Tenure
+): Effect.Effect<A, E, R> => {
+  let around = pruned(parent.getRef(Held))
+  const scope = Context.getOrUndefined(parent.context, Scope.Scope)
+  for (const on of [parent, ...scope === undefined ? [] : [scope]]) {
+    for (const mark of Array.from(marks.get(on)?.values() ?? []).flat()) around = { tenure: mark.tenure, outer: around }
+  }
+  return Effect.provideService(program, Held, { tenure, outer: around })
+}
+
+/** Marks what is held until `scope` closes; the answer takes the marks away. */
+export const mark = (fiber: AnyFiber, scope: Scope.Scope, tenure: Tenure): Effect.Effect<void> => {
+  const { key } = tenure
+  const places = [fiber, scope].map((on) => {
+    let place = marks.get(on)
+    if (place === undefined) marks.set(on, place = new Map())
+    place.set(key, [...place.get(key) ?? [], { tenure, fiber }])
+    return place
+  })
+  fiber.setContext(Context.add(fiber.context, Held, { tenure, outer: pruned(fiber.getRef(Held)) }))
+  return Effect.sync(() => {
+    for (const place of places) {
+      const left = place.get(key)?.filter((mark) => mark.tenure !== tenure) ?? []
+      if (left.length === 0) place.delete(key)
+      else place.set(key, left)
+    }
+  })
 }

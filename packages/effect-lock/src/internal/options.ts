@@ -4,6 +4,7 @@ import type * as Schedule from "effect/Schedule"
 import * as Backoff from "../Backoff.ts"
 import { InvalidOption } from "../LockError.ts"
 import type { LockOptions } from "../LockOptions.ts"
+import * as Deadline from "./deadline.ts"
 
 /** The options of a lock as the engine uses them: complete, checked, in milliseconds. */
 export interface Resolved {
@@ -16,20 +17,22 @@ export interface Resolved {
   readonly metadata: { readonly [name: string]: string }
 }
 
-// The longest delay that a timer can measure, a little under 25 days.
-const LONGEST = 2 ** 31 - 1
 // Below this, drift and margin leave nothing of a lease that a program could use.
 const SHORTEST_LEASE = 10
 const METADATA_LIMIT = 4096
 
 const show = (input: unknown): string =>
-  Duration.isDuration(input) ? Duration.format(input) : typeof input === "string" ? JSON.stringify(input) : String(input)
+  Duration.isDuration(input)
+    ? Duration.format(input)
+    : typeof input === "string"
+    ? JSON.stringify(input)
+    : String(input)
 
 const millis = (option: string, input: Duration.Input, least: number, bound: string): number => {
   const parsed = Duration.fromInput(input)
   const value = Option.isNone(parsed) || Number.isNaN(input) ? NaN : Duration.toMillis(parsed.value)
   // Not "value < least": NaN must fail too.
-  if (!(value >= least) || (value > LONGEST && value !== Infinity)) {
+  if (!(value >= least) || (value > Deadline.LONGEST && value !== Infinity)) {
     throw new InvalidOption({ option, value: show(input), bound })
   }
   return value
@@ -48,7 +51,7 @@ const metadata = (record: { readonly [name: string]: string }) => {
   for (const [name, value] of Object.entries(record)) {
     if (typeof value !== "string") throw new InvalidOption({ option: `metadata.${name}`, value: show(value), bound })
   }
-  return record
+  return { ...record }
 }
 
 const resolveNow = (defaults: LockOptions, options: LockOptions): Resolved => ({
@@ -81,6 +84,16 @@ export const resolve = (defaults: LockOptions, options: LockOptions | undefined)
   let resolved = resolvedDefaults.get(defaults)
   if (resolved === undefined) resolvedDefaults.set(defaults, resolved = resolveNow(defaults, {}))
   return resolved
+}
+
+/** A store that measures coarsely leaves nothing of a short lease. */
+export const checkGranularity = (lease: number, granularityMillis: number): void => {
+  if (Deadline.isWorthHolding(Deadline.lifetime(lease, granularityMillis), lease)) return
+  throw new InvalidOption({
+    option: "leaseDuration",
+    value: `${lease} ms`,
+    bound: `well above ${granularityMillis} ms, which is how coarsely this store measures`
+  })
 }
 
 /** A key is any non-empty string. */

@@ -8,32 +8,52 @@ import * as Exit from "effect/Exit"
 import type { CacheBackendError, LockLost } from "../LockError.ts"
 import { untilAcknowledged, withdraw } from "./attempt.ts"
 import { answerWithin } from "./bounded.ts"
+import * as Deadline from "./deadline.ts"
 import * as Tenure from "./tenure.ts"
 
-const FOREGROUND = 1000
+// With what closing the backend waits for, a process that is asked to stop does so within a second.
+const FOREGROUND = 500
 
-/**
- * Ends the tenure; repeating it gives the first answer. Fails with `LockLost` if
- * the lock was lost before, whoever noticed, and with `CacheBackendError` if the
- * outcome is unknown, in which case the release goes on in the background.
- *
- * To be called in an uninterruptible region: a release that has begun is
- * carried through.
- */
-export const release = (self: Tenure.Tenure): Effect.Effect<void, LockLost | CacheBackendError> =>
+/** One who uses a tenure: who acquired it, or who joined. */
+export interface Use {
+  readonly tenure: Tenure.Tenure
+  /**
+   * Ends this use, once; repeating it gives the first answer. The last to leave
+   * releases the lock. Fails with `LockLost` if the lock was lost before, whoever
+   * noticed, and with `CacheBackendError` if the outcome of the release is
+   * unknown, in which case it goes on in the background.
+   */
+  readonly end: Effect.Effect<void, LockLost | CacheBackendError>
+  readonly hasEnded: () => boolean
+}
+
+export const use = (tenure: Tenure.Tenure): Use => {
+  tenure.uses++
+  let ended: Effect.Effect<void, LockLost | CacheBackendError> | undefined
+  return {
+    tenure,
+    hasEnded: () => ended !== undefined,
+    // A release that has begun is carried through.
+    end: Effect.uninterruptible(
+      Effect.suspend(() => ended ??= --tenure.uses === 0 ? release(tenure) : tenure.loss ?? Effect.void)
+    )
+  }
+}
+
+const release = (self: Tenure.Tenure): Effect.Effect<void, LockLost | CacheBackendError> =>
   Effect.suspend(() => {
     if (self.closing !== undefined) return Deferred.await(self.closing)
-    self.closing = Deferred.makeUnsafe()
-    return Effect.onExit(releaseOnce(self), (exit) => Deferred.done(self.closing!, exit))
+    const closing = self.closing = Deferred.makeUnsafe()
+    return Effect.onExit(releaseOnce(self), (exit) => Deferred.done(closing, exit))
   })
 
 const releaseOnce = Effect.fnUntraced(function*(
   self: Tenure.Tenure
 ): Effect.fn.Return<void, LockLost | CacheBackendError> {
   const { backend, clock, doubtUntil, key, leaseMillis, token } = self
-  const now = Tenure.instant(clock)
-  if (self.status === "held" && Tenure.left(self, now) <= 0) {
-    Tenure.declareLost(self, now, Tenure.reasonOfExpiry(self, now))
+  const sentAt = Tenure.instant(clock)
+  if (self.status === "held" && Deadline.isOver(Tenure.left(self, sentAt))) {
+    Tenure.declareLost(self, sentAt, Tenure.reasonOfExpiry(self, sentAt))
   }
   if (self.loss !== undefined) {
     yield* withdraw(backend, clock, key, token, leaseMillis, doubtUntil)
@@ -44,13 +64,15 @@ const releaseOnce = Effect.fnUntraced(function*(
   self.watchdog?.interruptUnsafe()
   const call = answerWithin(backend.leases.release(key, token), FOREGROUND, backend.name, "release")
   const exit = yield* Effect.exit(call)
+  const now = Tenure.instant(clock)
   // Whatever the store answered, a request whose answer was lost may still be granted again.
   if (doubtUntil > now.monotonic) yield* withdraw(backend, clock, key, token, leaseMillis, doubtUntil)
   if (Exit.isFailure(exit)) {
     yield* backend.inBackground(untilAcknowledged(clock, leaseMillis, call))
     return yield* Effect.failCause(exit.cause)
   }
-  if (exit.value._tag === "NotHeld") {
+  // Not ours before the deadline: somebody removed it. After it: the release was slow, and the lock held until it was sent.
+  if (exit.value._tag === "NotHeld" && !Deadline.isOver(Tenure.left(self, now))) {
     return yield* self.loss = Tenure.lostAt(self, now, exit.value.reason)
   }
 })

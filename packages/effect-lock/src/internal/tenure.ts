@@ -21,6 +21,7 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
+import * as Semaphore from "effect/Semaphore"
 import type { CacheBackend } from "../CacheBackend.ts"
 import type { Holder } from "../Holder.ts"
 import { type CacheBackendError, LockLost, type LossReason } from "../LockError.ts"
@@ -57,11 +58,18 @@ export interface Tenure extends Grant {
   leaseMillis: number
   /** A renewal was sent since `anchor` and not confirmed. */
   unconfirmed: boolean
-  /** How many renewals asked for less: the answer to a request sent before one of them no longer counts. */
-  shortenings: number
+  /**
+   * A renewal that asked for this much less was sent and not confirmed. The
+   * store may still do it, so no answer to another one is believed beyond it.
+   */
+  capMillis: number
+  /** Renewals are sent one after the other, so that their answers come in the order of their effects. */
+  readonly renewing: Semaphore.Semaphore
   watchdog: Fiber.Fiber<void> | undefined
-  /** Interrupts the program that runs under the lock. */
-  interruptProgram: (() => void) | undefined
+  /** Interrupt the programs that run under the lock. */
+  readonly programs: Set<() => void>
+  /** How many use it: the one who acquired it, and those who joined. The last to leave releases. */
+  uses: number
   closing: Deferred.Deferred<void, LockLost | CacheBackendError> | undefined
 }
 
@@ -74,15 +82,16 @@ export const make = (grant: Grant, anchor: Deadline.Instant, lifetime: number): 
   lifetime,
   leaseMillis: grant.options.leaseMillis,
   unconfirmed: false,
-  shortenings: 0,
+  capMillis: Infinity,
+  renewing: Semaphore.makeUnsafe(1),
   watchdog: undefined,
-  interruptProgram: undefined,
+  programs: new Set(),
+  uses: 0,
   closing: undefined
 })
 
 /** Until the deadline: how long the lock is surely held. */
-export const left = (self: Tenure, now: Deadline.Instant): number =>
-  self.lifetime - Deadline.elapsed(self.anchor, now)
+export const left = (self: Tenure, now: Deadline.Instant): number => self.lifetime - Deadline.elapsed(self.anchor, now)
 
 const leftOfMaxHold = (self: Tenure, now: Deadline.Instant): number =>
   self.options.maxHoldMillis - Deadline.elapsed(self.since, now)
@@ -109,14 +118,14 @@ export const declareLost = (self: Tenure, now: Deadline.Instant, reason: LossRea
     self.status = "lost"
     self.watchdog?.interruptUnsafe()
     Deferred.doneUnsafe(self.lost, Effect.fail(loss))
-    self.interruptProgram?.()
+    for (const interrupt of self.programs) interrupt()
   }
   return loss
 }
 
 /** Why the clock alone ends this tenure. */
 export const reasonOfExpiry = (self: Tenure, now: Deadline.Instant): LossReason =>
-  leftOfMaxHold(self, now) <= 0 ? "MaxHold" : self.unconfirmed ? "RenewalUnconfirmed" : "Expired"
+  Deadline.isOver(leftOfMaxHold(self, now)) ? "MaxHold" : self.unconfirmed ? "RenewalUnconfirmed" : "Expired"
 
 /**
  * The check at every boundary of the library. Timers are not enough: a process
@@ -125,12 +134,21 @@ export const reasonOfExpiry = (self: Tenure, now: Deadline.Instant): LossReason 
 export const check = (self: Tenure, now: Deadline.Instant): LockLost | undefined => {
   if (self.status === "lost") return self.loss
   if (self.status === "released") return self.loss ??= lostAt(self, now, "Vanished")
-  return leftUntilTold(self, now) <= 0 ? declareLost(self, now, reasonOfExpiry(self, now)) : undefined
+  return Deadline.isOver(leftUntilTold(self, now)) ? declareLost(self, now, reasonOfExpiry(self, now)) : undefined
 }
 
 /** A confirmed renewal, sent at `sentAt`: the deadline moves forward, never back. */
-export const extend = (self: Tenure, sentAt: Deadline.Instant, lifetime: number, now: Deadline.Instant): void => {
+export const extend = (
+  self: Tenure,
+  sentAt: Deadline.Instant,
+  remainingMillis: number,
+  now: Deadline.Instant
+): void => {
   self.unconfirmed = false
+  const lifetime = Deadline.lifetime(
+    Math.min(remainingMillis, self.capMillis),
+    self.backend.capabilities.granularityMillis
+  )
   if (lifetime - Deadline.elapsed(sentAt, now) > left(self, now)) {
     self.anchor = sentAt
     self.lifetime = lifetime
@@ -144,7 +162,7 @@ export const shorten = (
   lifetime: number,
   leaseMillis: number
 ): void => {
-  self.shortenings++
+  self.capMillis = leaseMillis
   self.leaseMillis = leaseMillis
   self.anchor = sentAt
   self.lifetime = lifetime

@@ -10,7 +10,7 @@ import type { CacheBackend } from "../CacheBackend.ts"
 import type { Holder } from "../Holder.ts"
 import type { CacheBackendError } from "../LockError.ts"
 
-interface Waiter {
+export interface Waiter {
   /** Set in the same step in which the turn is passed on, so that no turn is lost between two fibers. */
   hasTurn: boolean
   resume: () => void
@@ -22,6 +22,8 @@ export interface Line {
   /** What the store last said to whoever had the turn, for those who never get to ask it themselves. */
   holder: Option.Option<Holder>
   trouble: CacheBackendError | undefined
+  /** How often the store gave a definite answer. */
+  answers: number
 }
 
 export type Turnstile = Map<string, Line>
@@ -34,7 +36,7 @@ export const turnstileOf = (backend: CacheBackend["Service"]): Turnstile => {
   return turnstile
 }
 
-export const makeLine = (): Line => ({ waiters: new Set(), holder: Option.none(), trouble: undefined })
+export const makeLine = (): Line => ({ waiters: new Set(), holder: Option.none(), trouble: undefined, answers: 0 })
 
 /** Opens the line of a key; whoever opens it has the turn. */
 export const open = (turnstile: Turnstile, key: string): Line => {
@@ -59,6 +61,13 @@ export const leave = (turnstile: Turnstile, key: string): Effect.Effect<void> =>
     return Effect.void
   })
 
+/** Joins the line, in the same step in which it was looked up: a line that is left by its last exists no more. */
+export const join = (line: Line): Waiter => {
+  const waiter: Waiter = { hasTurn: false, resume: () => {} }
+  line.waiters.add(waiter)
+  return waiter
+}
+
 /**
  * Waits in line, at most so long. On success the caller has the turn, on `false`
  * it does not; interrupted, it neither has the turn nor stands in the line.
@@ -68,31 +77,29 @@ export const wait = (
   turnstile: Turnstile,
   key: string,
   line: Line,
+  waiter: Waiter,
   millis: number,
   restore: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
-): Effect.Effect<boolean> =>
-  Effect.suspend(() => {
-    const waiter: Waiter = { hasTurn: false, resume: () => {} }
-    line.waiters.add(waiter)
-    const turn = Effect.contextWith((context: Context.Context<never>) =>
-      Effect.callback<void>((resume) => {
-        if (waiter.hasTurn) return resume(Effect.void)
-        const timer = Effect.runForkWith(context)(millis === Infinity ? Effect.never : Effect.sleep(millis))
-        timer.addObserver(() => resume(Effect.void))
-        waiter.resume = () => timer.interruptUnsafe()
-        return Effect.sync(waiter.resume)
-      })
-    )
-    return Effect.matchCauseEffect(restore(turn), {
-      onSuccess: () => {
-        line.waiters.delete(waiter)
-        return Effect.succeed(waiter.hasTurn)
-      },
-      onFailure: (cause) => {
-        line.waiters.delete(waiter)
-        return waiter.hasTurn
-          ? Effect.andThen(leave(turnstile, key), Effect.failCause(cause))
-          : Effect.failCause(cause)
-      }
+): Effect.Effect<boolean> => {
+  const turn = Effect.contextWith((context: Context.Context<never>) =>
+    Effect.callback<void>((resume) => {
+      if (waiter.hasTurn) return resume(Effect.void)
+      const timer = Effect.runForkWith(context)(millis === Infinity ? Effect.never : Effect.sleep(millis))
+      timer.addObserver(() => resume(Effect.void))
+      waiter.resume = () => timer.interruptUnsafe()
+      return Effect.sync(waiter.resume)
     })
+  )
+  return Effect.matchCauseEffect(restore(turn), {
+    onSuccess: () => {
+      line.waiters.delete(waiter)
+      return Effect.succeed(waiter.hasTurn)
+    },
+    onFailure: (cause) => {
+      line.waiters.delete(waiter)
+      return waiter.hasTurn
+        ? Effect.andThen(leave(turnstile, key), Effect.failCause(cause))
+        : Effect.failCause(cause)
+    }
   })
+}

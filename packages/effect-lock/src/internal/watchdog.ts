@@ -9,6 +9,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import type { RenewRequest } from "../CacheBackend.ts"
 import type { CacheBackendError, LockLost } from "../LockError.ts"
@@ -17,41 +18,52 @@ import * as Deadline from "./deadline.ts"
 import * as Tenure from "./tenure.ts"
 
 /** One renewal. Sends nothing once the lock is lost, and believes no answer that comes after. */
-export const renew = Effect.fnUntraced(function*(
+const renewOnce = Effect.fnUntraced(function*(
   self: Tenure.Tenure,
   leaseMillis: number,
-  mode: RenewRequest["mode"],
-  withinMillis: number
+  mode: RenewRequest["mode"]
 ): Effect.fn.Return<void, LockLost | CacheBackendError> {
   const { backend, clock, key, token } = self
-  const { granularityMillis } = backend.capabilities
   const sentAt = Tenure.instant(clock)
   const lost = Tenure.check(self, sentAt)
   if (lost !== undefined) return yield* lost
   if (mode === "extend") {
-    const lifetime = Deadline.lifetime(leaseMillis, granularityMillis)
+    const lifetime = Deadline.lifetime(leaseMillis, backend.capabilities.granularityMillis)
     if (lifetime < Tenure.left(self, sentAt)) {
       Tenure.shorten(self, sentAt, lifetime, leaseMillis)
       yield* start(self)
     }
   }
-  const { shortenings } = self
   self.unconfirmed = true
-  const within = Math.min(withinMillis, backend.timeLimitMillis)
-  const request = backend.leases.renew({ key, token, leaseMillis, withinMillis: within, mode })
-  const answer = yield* answerWithin(request, within, backend.name, "renew")
+  const withinMillis = Math.min(Deadline.renewalLimit(Tenure.leftUntilTold(self, sentAt)), backend.timeLimitMillis)
+  const request = backend.leases.renew({ key, token, leaseMillis, withinMillis, mode })
+  const answer = yield* answerWithin(request, withinMillis, backend.name, "renew")
   const now = Tenure.instant(clock)
   const lostMeanwhile = Tenure.check(self, now)
   if (lostMeanwhile !== undefined) return yield* lostMeanwhile
   if (answer._tag === "NotHeld") return yield* Tenure.declareLost(self, now, answer.reason)
-  if (shortenings === self.shortenings) {
-    if (mode === "extend") self.leaseMillis = leaseMillis
-    Tenure.extend(self, sentAt, Deadline.lifetime(answer.remainingMillis, granularityMillis), now)
+  if (mode === "extend") {
+    self.capMillis = Infinity
+    self.leaseMillis = leaseMillis
   }
+  Tenure.extend(self, sentAt, answer.remainingMillis, now)
 })
+
+/** A renewal by hand, after those that are under way. */
+export const renew = (
+  self: Tenure.Tenure,
+  leaseMillis: number,
+  mode: RenewRequest["mode"]
+): Effect.Effect<void, LockLost | CacheBackendError> =>
+  // Afterwards the watchdog has another deadline to plan for.
+  Effect.andThen(self.renewing.withPermit(renewOnce(self, leaseMillis, mode)), start(self))
 
 const watch = Effect.fnUntraced(function*(self: Tenure.Tenure): Effect.fn.Return<void> {
   const { clock, options } = self
+  // If one is under way by hand, there is nothing to do but to look again soon.
+  const renewUnlessUnderWay = self.renewing.withPermitsIfAvailable(1)(
+    Effect.suspend(() => renewOnce(self, self.leaseMillis, "atLeast"))
+  )
   let failures = 0
   while (true) {
     const random = yield* Random.next
@@ -61,15 +73,17 @@ const watch = Effect.fnUntraced(function*(self: Tenure.Tenure): Effect.fn.Return
       : failures === 0
       ? Deadline.renewAfter(Tenure.left(self, now), random)
       : Deadline.backoff(self.leaseMillis, failures, random)
-    const wait = Math.min(renewIn, Tenure.leftUntilTold(self, now))
-    yield* wait === Infinity ? Effect.never : Effect.sleep(Math.max(wait, 0))
-    const awake = Tenure.instant(clock)
-    if (Tenure.check(self, awake) !== undefined) return
+    const wait = Math.min(renewIn, Tenure.leftUntilTold(self, now), Deadline.LONGEST)
+    yield* Effect.sleep(Math.max(wait, 0))
+    if (Tenure.check(self, Tenure.instant(clock)) !== undefined) return
     // The loss is due before the renewal, but a timer may wake a little early.
     if (wait < renewIn) continue
-    const within = Deadline.renewalLimit(Tenure.leftUntilTold(self, awake))
-    const exit = yield* Effect.exit(renew(self, self.leaseMillis, "atLeast", within))
-    failures = Exit.isSuccess(exit) ? 0 : failures + 1
+    const exit = yield* Effect.exit(renewUnlessUnderWay)
+    if (Exit.isFailure(exit)) {
+      if (failures++ === 0) yield* Effect.logWarning("effect-lock: a renewal was not confirmed", exit.cause)
+    } else {
+      failures = Option.isNone(exit.value) ? 1 : 0
+    }
   }
 })
 

@@ -1,0 +1,486 @@
+/** Interleavings that once went wrong, or nearly: each test is the shortest that showed it. */
+import { assert, describe, it } from "@effect/vitest"
+import { CacheBackend } from "effect-lock/CacheBackend"
+import type { Lease } from "effect-lock/Lease"
+import * as Lock from "effect-lock/Lock"
+import { MemoryLayer } from "effect-lock/MemoryBackend"
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as Option from "effect/Option"
+import * as Random from "effect/Random"
+import * as Schedule from "effect/Schedule"
+import * as Scheduler from "effect/Scheduler"
+import * as Scope from "effect/Scope"
+import { TestClock } from "effect/testing"
+import { memoryWith, ownerOf, reasons, storeError } from "./support.ts"
+
+const fork = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.forkChild(effect, { startImmediately: true })
+
+const brief = { leaseDuration: "3 seconds", waitTimeout: "10 seconds" } as const
+const silentRenew = memoryWith(() => ({ renew: () => Effect.never }))
+
+const withCapabilities = (change: Partial<CacheBackend["Service"]["capabilities"]>) =>
+  Layer.effect(
+    CacheBackend,
+    Effect.map(CacheBackend, (backend) => ({ ...backend, capabilities: { ...backend.capabilities, ...change } }))
+  ).pipe(Layer.provide(MemoryLayer))
+
+const believed = (lease: Lease) => Effect.map(lease.remaining, (left) => Duration.toMillis(left))
+const stored = Effect.map(
+  Effect.flatMap(CacheBackend, ({ leases }) => leases.inspect("k")),
+  (seen) => Option.isSome(seen) ? seen.value.remainingMillis : 0
+)
+
+describe("reentrant joins", () => {
+  it.effect("a block that joined an acquired lease is interrupted when the lease is lost", () =>
+    Effect.gen(function*() {
+      const fiber = yield* fork(Effect.scoped(Effect.andThen(
+        Lock.acquire("k", brief),
+        Lock.withLock("k", { reentrant: true })(Effect.never)
+      )))
+      yield* TestClock.adjust("5 seconds")
+      assert.isDefined(fiber.pollUnsafe(), "still running after the lease was over")
+      assert.deepStrictEqual(reasons(yield* Fiber.await(fiber)), ["Fail LockLost"])
+    }).pipe(Effect.provide(silentRenew)))
+
+  it.effect("what joined the lock in a daemon never runs beside the next holder", () =>
+    Effect.gen(function*() {
+      let inside = 0
+      let most = 0
+      const critical = Effect.acquireUseRelease(
+        Effect.sync(() => {
+          most = Math.max(most, ++inside)
+        }),
+        () => Effect.sleep("5 seconds"),
+        () =>
+          Effect.sync(() => {
+            inside--
+          })
+      )
+      const joins = Lock.withLock("k", { reentrant: true })(critical)
+      const holder = yield* fork(Lock.withLock("k")(Effect.forkDetach(joins, { startImmediately: true })))
+      const other = yield* fork(Lock.withLock("k")(critical))
+      yield* TestClock.adjust("20 seconds")
+      yield* Fiber.awaitAll([holder, other])
+      assert.strictEqual(most, 1)
+    }).pipe(Effect.provide(MemoryLayer)))
+})
+
+describe("renewals that overlap", () => {
+  const slowAnswers = memoryWith((leases) => ({
+    // Executed at once and in the order sent; only the answers take their time.
+    renew: (request) => Effect.tap(leases.renew(request), () => Effect.sleep("3 seconds"))
+  }))
+
+  it.effect("by hand, two at once: the holder never believes longer than the store", () =>
+    Effect.gen(function*() {
+      const lease = yield* Lock.acquire("k", { leaseDuration: "10 seconds", autoRenew: false })
+      const longer = yield* fork(lease.renew({ leaseDuration: "30 seconds", mode: "add" }))
+      const shorter = yield* fork(lease.renew({ leaseDuration: "12 seconds" }))
+      yield* TestClock.adjust("6 seconds")
+      yield* Fiber.awaitAll([longer, shorter])
+      assert.isAtMost(yield* believed(lease), yield* stored)
+    }).pipe(Effect.scoped, Effect.provide(slowAnswers)))
+
+  it.effect("by hand while the watchdog renews: the holder never believes longer than the store", () =>
+    Effect.gen(function*() {
+      const lease = yield* Lock.acquire("k", { leaseDuration: "30 seconds" })
+      yield* TestClock.adjust("11 seconds") // the watchdog sent its renewal between 9 and 11
+      const byHand = yield* fork(lease.renew({ leaseDuration: "25 seconds" }))
+      yield* TestClock.adjust("6 seconds")
+      yield* Fiber.await(byHand)
+      assert.isAtMost(yield* believed(lease), yield* stored)
+    }).pipe(Effect.scoped, Effect.provide(slowAnswers)))
+
+  it.effect("a shortening that is executed late: the holder never believes longer than the store", () => {
+    let first = true
+    return Effect.gen(function*() {
+      const lease = yield* Lock.acquire("k", { leaseDuration: "30 seconds" })
+      const shortening = yield* fork(lease.renew({ leaseDuration: "4 seconds" }))
+      yield* TestClock.adjust("2500 millis")
+      yield* Fiber.await(shortening)
+      assert.isAtMost(yield* believed(lease), yield* stored)
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(memoryWith((leases) => ({
+        renew: (request) => {
+          if (!first) return leases.renew(request)
+          first = false
+          return Effect.andThen(Effect.sleep("2 seconds"), leases.renew(request))
+        }
+      })))
+    )
+  })
+})
+
+describe("told before lost, once more", () => {
+  it.effect("a machine that slept between the hand-over and its message does not take the lock", () =>
+    Effect.gen(function*() {
+      const gate = yield* Deferred.make<void>()
+      yield* fork(Lock.withLock("k", brief)(Deferred.await(gate)))
+      const waiter = yield* fork(Effect.scoped(Effect.flatMap(Lock.acquire("k", brief), (lease) => lease.ensureHeld)))
+      yield* Deferred.succeed(gate, undefined)
+      yield* TestClock.adjust("1 millis")
+      assert.deepStrictEqual(reasons(yield* Fiber.await(waiter)), ["Fail LockTimeout"])
+    }).pipe(Effect.provide(memoryWith((leases) => ({
+      awaitTurn: (key, token) =>
+        Effect.tap(leases.awaitTurn(key, token), () =>
+          Effect.clockWith((clock) =>
+            Effect.sync(() => {
+              const wall = clock.currentTimeMillisUnsafe.bind(clock)
+              clock.currentTimeMillisUnsafe = () => wall() + 60_000
+            })
+          ))
+    })))))
+
+  it.effect("a lock that was lost before its program began never starts it", () =>
+    Effect.gen(function*() {
+      const clock = yield* Clock.Clock
+      const monotonic = clock.monotonicTimeNanosUnsafe.bind(clock)
+      let ran = false
+      const exit = yield* Effect.exit(
+        Lock.withLock("k", brief)(Effect.sync(() => {
+          ran = true
+        })).pipe(Effect.provideService(Random.Random, {
+          nextIntUnsafe: () => 1,
+          nextDoubleUnsafe: () => {
+            clock.monotonicTimeNanosUnsafe = () => monotonic() + 3_000_000_000n
+            return 0.5
+          }
+        }))
+      )
+      assert.deepStrictEqual(reasons(exit), ["Fail LockLost"])
+      assert.isFalse(ran)
+    }).pipe(Effect.provide(MemoryLayer)))
+
+  it.effect("a success that came in time stands when the release reaches the store after the lease", () =>
+    Effect.gen(function*() {
+      const fiber = yield* fork(Lock.withLock("k", { ...brief, autoRenew: false })(Effect.sleep("2600 millis")))
+      yield* TestClock.adjust("5 seconds")
+      assert.deepStrictEqual(reasons(yield* Fiber.await(fiber)), ["Success"])
+    }).pipe(Effect.provide(memoryWith((leases) => ({
+      release: (key, token) => Effect.andThen(Effect.sleep("500 millis"), leases.release(key, token))
+    })))))
+
+  it.effect("why renewals failed is said when the lock is lost for it", () => {
+    const logged: Array<string> = []
+    const logger = Logger.make(({ cause, message }) => {
+      logged.push(`${String(message)} ${String(cause)}`)
+    })
+    return Effect.gen(function*() {
+      const fiber = yield* fork(Lock.withLock("k", brief)(Effect.never))
+      yield* TestClock.adjust("3 seconds")
+      const exit = yield* Fiber.await(fiber)
+      assert.include([...logged, String(exit)].join("\n"), "bug in the driver")
+    }).pipe(
+      Effect.provide(
+        Layer.merge(
+          memoryWith(() => ({ renew: () => Effect.die(new Error("bug in the driver")) })),
+          Logger.layer([logger])
+        )
+      )
+    )
+  })
+
+  it.effect("a lost lock that is also interrupted from outside says both", () =>
+    Effect.gen(function*() {
+      const stubborn = Effect.onInterrupt(Effect.never, () => Effect.sleep("4 seconds"))
+      const fiber = yield* fork(Lock.withLock("k", brief)(stubborn))
+      yield* fork(Fiber.interrupt(fiber))
+      yield* TestClock.adjust("10 seconds")
+      const seen = reasons(yield* Fiber.await(fiber))
+      assert.include(seen, "Fail LockLost")
+      assert.include(seen, "Interrupt")
+    }).pipe(Effect.provide(silentRenew)))
+
+  it.effect("inside an uninterruptible region the program is still interrupted by the loss", () =>
+    Effect.gen(function*() {
+      const fiber = yield* fork(Effect.uninterruptible(Lock.withLock("k", brief)(Effect.never)))
+      yield* TestClock.adjust("3 seconds")
+      assert.deepStrictEqual(reasons(yield* Fiber.await(fiber)), ["Fail LockLost"])
+    }).pipe(Effect.provide(silentRenew)))
+})
+
+describe("the line of the process", () => {
+  it.live("nobody is left asleep, wherever the scheduler lets fibers yield", () =>
+    Effect.gen(function*() {
+      const turns = Effect.forEach(
+        Array.from({ length: 6 }),
+        () => Lock.withLock("k", { waitTimeout: "1 second" })(Effect.yieldNow),
+        { discard: true }
+      )
+      for (let steps = 4; steps <= 60; steps++) {
+        const exit = yield* Effect.exit(
+          Effect.all(Array.from({ length: 5 }, () => turns), { concurrency: "unbounded", discard: true }).pipe(
+            Effect.provideService(Scheduler.MaxOpsBeforeYield, steps)
+          )
+        )
+        assert.deepStrictEqual(reasons(exit), ["Success"], `yielding every ${steps} steps`)
+      }
+    }).pipe(Effect.provide(MemoryLayer)))
+
+  it.effect("a waiter in the line gets LockTimeout if the store did answer while it waited", () => {
+    let broken = false
+    return Effect.gen(function*() {
+      yield* fork(Lock.withLock("k", { leaseDuration: "1 second" })(Effect.never))
+      yield* fork(Effect.scoped(Lock.acquire("k", { waitTimeout: "20 seconds" })))
+      const waiter = yield* fork(Effect.scoped(Lock.acquire("k", { waitTimeout: "5 seconds" })))
+      yield* TestClock.adjust("4 seconds") // the first of the line has looked several times and was answered
+      broken = true
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(reasons(yield* Fiber.await(waiter)), ["Fail LockTimeout"])
+    }).pipe(Effect.provide(memoryWith((leases) => ({
+      acquire: (request) => Effect.suspend(() => broken ? storeError("NotSent") : leases.acquire(request))
+    }))))
+  })
+
+  it.effect("a schedule that dies leaves no ghost", () =>
+    Effect.gen(function*() {
+      const gate = yield* Deferred.make<void>()
+      const holder = yield* fork(Lock.withLock("k")(Deferred.await(gate)))
+      const retry = Schedule.modifyDelay(Schedule.spaced("1 second"), () => Effect.die("bug"))
+      assert.deepStrictEqual(reasons(yield* Effect.exit(Lock.withLock("k", { retry })(Effect.void))), ["Die bug"])
+      yield* Deferred.succeed(gate, undefined)
+      yield* Fiber.await(holder)
+      assert.isUndefined(yield* ownerOf("k"))
+    }).pipe(Effect.provide(withCapabilities({ wakeUp: "none" }))))
+
+  it.effect("a driver that throws while its waiter has a ticket leaves no ghost", () => {
+    let calls = 0
+    return Effect.gen(function*() {
+      const gate = yield* Deferred.make<void>()
+      const holder = yield* fork(Lock.withLock("k", { leaseDuration: "1 second" })(Deferred.await(gate)))
+      const waiter = yield* fork(Lock.withLock("k")(Effect.void))
+      yield* TestClock.adjust("4 seconds")
+      assert.deepStrictEqual(reasons(yield* Fiber.await(waiter)), ["Die Error: thrown"])
+      yield* Deferred.succeed(gate, undefined)
+      yield* Fiber.await(holder)
+      assert.isUndefined(yield* ownerOf("k"))
+    }).pipe(Effect.provide(memoryWith((leases) => ({
+      acquire: (request) => {
+        if (++calls === 3) throw new Error("thrown")
+        return leases.acquire(request)
+      }
+    }))))
+  })
+
+  it.effect("a lease too short for the granularity of the store is refused, not reported as contention", () =>
+    Effect.gen(function*() {
+      const fiber = yield* fork(Lock.withLock("k", { ...brief, leaseDuration: "1 second" })(Effect.void))
+      yield* TestClock.adjust("11 seconds")
+      assert.deepStrictEqual(reasons(yield* Fiber.await(fiber)), ["Die InvalidOption"])
+    }).pipe(Effect.provide(withCapabilities({ granularityMillis: 1000 }))))
+
+  it.live("a storm of interrupts, timeouts and yields: one inside, nobody asleep, no ghost", () =>
+    Effect.gen(function*() {
+      const base = new Scheduler.MixedScheduler()
+      for (let seed = 1; seed <= 150; seed++) {
+        const random = randomOf(seed)
+        const often = random() * 0.3
+        const scheduler: Scheduler.Scheduler = {
+          executionMode: base.executionMode,
+          makeDispatcher: () => base.makeDispatcher(),
+          shouldYield: () => random() < often
+        }
+        let inside = 0
+        const critical = Effect.acquireUseRelease(
+          Effect.sync(() => assert.strictEqual(++inside, 1, `seed ${seed}`)),
+          () => Effect.forEach(Array.from({ length: random() * 4 }), () => Effect.yieldNow, { discard: true }),
+          () =>
+            Effect.sync(() => {
+              inside--
+            })
+        )
+        const forever = { waitTimeout: "Infinity" } as const
+        const kinds: Array<Effect.Effect<unknown, unknown, CacheBackend>> = [
+          Lock.withLock("k", forever)(critical),
+          Effect.catchTag(
+            Lock.withLock("k", { waitTimeout: 6 })(critical),
+            ["LockTimeout", "CacheBackendError"],
+            () => Effect.void
+          ),
+          Effect.scoped(Effect.andThen(Lock.acquire("k", forever), critical)),
+          Effect.scoped(Effect.flatMap(Lock.acquire("k", forever), (lease) => Effect.andThen(critical, lease.release))),
+          Lock.withLockIfAvailable("k")(critical)
+        ]
+        const exits = yield* Effect.gen(function*() {
+          const fibers: Array<Fiber.Fiber<unknown, unknown>> = []
+          for (let i = 0; i < 12; i++) {
+            const kind = kinds[Math.floor(random() * kinds.length)]!
+            fibers.push(yield* Effect.forkChild(kind, { startImmediately: random() < 0.5 }))
+          }
+          for (let i = 0; i < 8; i++) {
+            for (let n = random() * 6; n > 0; n--) yield* Effect.yieldNow
+            if (random() < 0.2) yield* Effect.sleep(1)
+            fibers[Math.floor(random() * fibers.length)]!.interruptUnsafe()
+          }
+          return yield* Effect.timeoutOption(Fiber.awaitAll(fibers), "1500 millis")
+        }).pipe(Effect.provideService(Scheduler.Scheduler, scheduler))
+        if (Option.isNone(exits)) return assert.fail(`somebody is asleep: seed ${seed}`)
+        for (const exit of exits.value) {
+          if (Exit.isSuccess(exit)) continue
+          assert.isTrue(
+            reasons(exit).every((reason) => reason === "Interrupt"),
+            `seed ${seed}: ${reasons(exit).join()}`
+          )
+        }
+        yield* Effect.sleep(1)
+        assert.isUndefined(yield* ownerOf("k"), `ghost: seed ${seed}`)
+      }
+    }).pipe(Effect.provide(MemoryLayer)))
+
+  it.effect("wait limits hold while the store is silent, in the line and for a single attempt", () =>
+    Effect.gen(function*() {
+      const waiters = [
+        yield* fork(Lock.withLock("k", { waitTimeout: "3 seconds" })(Effect.void)),
+        yield* fork(Lock.withLock("k", { waitTimeout: "2 seconds" })(Effect.void)),
+        yield* fork(Lock.withLock("k", { waitTimeout: 0, leaseDuration: "3 seconds" })(Effect.void))
+      ]
+      yield* TestClock.adjust("3 seconds")
+      for (const waiter of waiters) assert.isDefined(waiter.pollUnsafe())
+    }).pipe(Effect.provide(memoryWith(() => ({ acquire: () => Effect.never })))))
+
+  it.effect("handed over to a waiter that is interrupted in the same instant, it goes to the next", () =>
+    Effect.gen(function*() {
+      const gate = yield* Deferred.make<void>()
+      yield* fork(Lock.withLock("k")(Deferred.await(gate)))
+      const gone = yield* fork(Lock.withLock("k")(Effect.never))
+      const next = yield* fork(Lock.withLock("k")(Effect.succeed("next")))
+      yield* Deferred.succeed(gate, undefined)
+      gone.interruptUnsafe()
+      assert.strictEqual(yield* Fiber.join(next), "next")
+      assert.isUndefined(yield* ownerOf("k"))
+    }).pipe(Effect.provide(MemoryLayer)))
+})
+
+describe("who holds", () => {
+  it.effect("an acquire inside a span, then a nested one in an inner scope, is a defect at once", () =>
+    Effect.gen(function*() {
+      yield* Lock.acquire("k").pipe(Effect.withSpan("mine"))
+      const exit = yield* Effect.exit(Lock.withLock("other")(Lock.withLock("k", { waitTimeout: 0 })(Effect.void)))
+      assert.deepStrictEqual(reasons(exit), ["Die LockReentered"])
+    }).pipe(Effect.scoped, Effect.provide(MemoryLayer)))
+
+  it.effect("independent fibers that share a long scope take turns", () =>
+    Effect.gen(function*() {
+      const turn = Effect.flatMap(Lock.acquire("k"), (lease) => Effect.andThen(Effect.sleep("1 second"), lease.release))
+      const fibers = [yield* fork(turn), yield* fork(turn)]
+      yield* TestClock.adjust("5 seconds")
+      for (const fiber of fibers) assert.deepStrictEqual(reasons(yield* Fiber.await(fiber)), ["Success"])
+    }).pipe(Effect.scoped, Effect.provide(MemoryLayer)))
+})
+
+describe("what is left behind", () => {
+  it.effect("acquire and release in a long scope leave nothing in it", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      for (let i = 0; i < 100; i++) {
+        yield* Scope.provide(Effect.flatMap(Lock.acquire("k"), (lease) => lease.release), scope)
+      }
+      const { state } = scope
+      assert.isAtMost(state._tag === "Open" ? state.finalizers?.size ?? 0 : 0, 1)
+      yield* Scope.close(scope, Exit.void)
+    }).pipe(Effect.provide(MemoryLayer)))
+
+  it.live("interrupted while the store is silent, a program with its layer stops in about a second", () =>
+    Effect.gen(function*() {
+      const fiber = yield* fork(
+        Lock.withLock("k")(Effect.never).pipe(Effect.provide(memoryWith(() => ({ release: () => Effect.never }))))
+      )
+      yield* Effect.sleep("50 millis")
+      const started = performance.now()
+      yield* Fiber.interrupt(fiber)
+      assert.isBelow(performance.now() - started, 1500)
+    }))
+
+  it.live("an interrupted attempt at an endless lease leaves no fiber that sleeps for ever", () =>
+    Effect.gen(function*() {
+      const attempt = Effect.scoped(Lock.tryAcquire("k", { leaseDuration: "Infinity" }))
+      const fiber = yield* fork(Effect.provide(attempt, memoryWith(() => ({ acquire: () => Effect.never }))))
+      const started = performance.now()
+      yield* Fiber.interrupt(fiber)
+      assert.isBelow(performance.now() - started, 700)
+    }))
+
+  it.effect("an acquire in a closed scope keeps nothing, and its lease says so", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      yield* Scope.close(scope, Exit.void)
+      const lease = yield* Scope.provide(Lock.acquire("k"), scope)
+      assert.deepStrictEqual(reasons(yield* Effect.exit(lease.ensureHeld)), ["Fail LockLost"])
+      assert.isUndefined(yield* ownerOf("k"))
+    }).pipe(Effect.provide(MemoryLayer)))
+
+  it.effect("a release by hand that is interrupted is carried through and answers the others", () =>
+    Effect.gen(function*() {
+      const lease = yield* Lock.acquire("k")
+      const first = yield* fork(lease.release)
+      const second = yield* fork(lease.release)
+      yield* fork(Fiber.interrupt(first))
+      yield* TestClock.adjust("500 millis")
+      assert.deepStrictEqual(reasons(yield* Fiber.await(second)), ["Success"])
+      assert.isUndefined(yield* ownerOf("k"))
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(memoryWith((leases) => ({
+        release: (key, token) => Effect.andThen(Effect.sleep("500 millis"), leases.release(key, token))
+      })))
+    ))
+})
+
+describe("timers and rounding", () => {
+  it.effect("under TestClock at a real date the watchdog tells the loss without spinning", () => {
+    let rounds = 0
+    const counting = { nextIntUnsafe: () => 1, nextDoubleUnsafe: () => (rounds++, 0.5) }
+    return Effect.gen(function*() {
+      yield* TestClock.setTime(1_750_000_000_000)
+      const held = Lock.withLock("k", { leaseDuration: 3001, autoRenew: false })(Effect.never)
+      const fiber = yield* fork(Effect.provideService(held, Random.Random, counting))
+      yield* TestClock.adjust("3001 millis")
+      assert.deepStrictEqual(reasons(yield* Fiber.await(fiber)), ["Fail LockLost"])
+      assert.isBelow(rounds, 100)
+    }).pipe(Effect.provide(MemoryLayer))
+  })
+
+  it.effect("under TestClock a wait that began at a fraction of a millisecond ends without hammering the store", () => {
+    let asked = 0
+    return Effect.gen(function*() {
+      yield* fork(Lock.withLock("k", { leaseDuration: "1 hour" })(Effect.never))
+      for (let i = 0; i < 10; i++) {
+        yield* TestClock.adjust(0.123457 + i * 0.01)
+        asked = 0
+        const fiber = yield* fork(Effect.scoped(Lock.acquire("k", { waitTimeout: 7001.37 + i })))
+        yield* TestClock.adjust("10 seconds")
+        assert.deepStrictEqual(reasons(yield* Fiber.await(fiber)), ["Fail LockTimeout"])
+        assert.isBelow(asked, 10)
+      }
+    }).pipe(Effect.provide(memoryWith((leases) => ({
+      acquire: (request) => {
+        asked++
+        return leases.acquire(request)
+      }
+    }))))
+  })
+
+  it.live("a lease added up beyond what one timer can measure is still held", () =>
+    Effect.gen(function*() {
+      const lease = yield* Lock.acquire("k", { leaseDuration: "24 days", autoRenew: false })
+      yield* lease.renew({ leaseDuration: "24 days", mode: "add" })
+      yield* Effect.sleep("20 millis")
+      yield* lease.ensureHeld
+    }).pipe(Effect.scoped, Effect.provide(MemoryLayer)))
+})
+
+/** mulberry32 */
+const randomOf = (seed: number) => () => {
+  seed = (seed + 0x6d2b79f5) | 0
+  let t = Math.imul(seed ^ (seed >>> 15), 1 | seed)
+  t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
+  return ((t ^ (t >>> 14)) >>> 0) / 4294967296
+}
