@@ -370,6 +370,35 @@ export class CacheBackend extends Context.Service<CacheBackend, {
  *
  * The scope is the life of the backend: use `make` inside `Layer.effect`.
  *
+ * **Example** (Counting what reaches a store)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Layer from "effect/Layer"
+ * import { CacheBackend, make } from "effect-lock/CacheBackend"
+ * import * as Lock from "effect-lock/Lock"
+ * import { MemoryLayer } from "effect-lock/MemoryBackend"
+ *
+ * let acquires = 0
+ * const Counted = Layer.effect(
+ *   CacheBackend,
+ *   Effect.flatMap(CacheBackend, ({ capabilities, leases, values }) =>
+ *     make({
+ *       name: "counted memory",
+ *       capabilities,
+ *       timeLimit: "1 second",
+ *       values,
+ *       leases: {
+ *         ...leases,
+ *         acquire: (request) => Effect.suspend(() => (acquires++, leases.acquire(request)))
+ *       }
+ *     }))
+ * ).pipe(Layer.provide(MemoryLayer))
+ *
+ * await Effect.runPromise(Lock.withLock("k")(Effect.void).pipe(Effect.provide(Counted)))
+ * console.log(acquires) // => 1
+ * ```
+ *
  * @category constructors
  * @since 0.1.0
  */

@@ -53,6 +53,16 @@ const decode = Schema.decodeUnknownOption(Schema.fromJsonString(Holder))
  * Writes a holder as the text that a backend stores beside the owner token.
  *
  * @see {@link fromText} for reading it back
+ * **Example** (Writing a holder)
+ *
+ * ```ts
+ * import * as DateTime from "effect/DateTime"
+ * import * as Holder from "effect-lock/Holder"
+ *
+ * const text = Holder.toText({ since: DateTime.makeUnsafe(1000), metadata: { job: "report" } })
+ * console.log(text) // => {"since":1000,"metadata":{"job":"report"}}
+ * ```
+ *
  * @category encoding
  * @since 0.1.0
  */

@@ -12,6 +12,26 @@ import type { CacheBackendError, LockLost } from "./LockError.ts"
  * A lock that is held, from `Lock.acquire` until its scope closes, it is
  * released, or it is lost.
  *
+ * **Example** (Working in steps)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Lock from "effect-lock/Lock"
+ * import { MemoryLayer } from "effect-lock/MemoryBackend"
+ *
+ * const program = Effect.scoped(Effect.gen(function*() {
+ *   const lease = yield* Lock.acquire("import")
+ *   for (const file of ["a.csv", "b.csv"]) yield* lease.guard(Effect.sync(() => console.log(file)))
+ *   yield* lease.release
+ *   return yield* lease.remaining
+ * }))
+ *
+ * console.log(String(await Effect.runPromise(Effect.provide(program, MemoryLayer))))
+ * // => a.csv
+ * // => b.csv
+ * // => 0 millis
+ * ```
+ *
  * @category models
  * @since 0.1.0
  */

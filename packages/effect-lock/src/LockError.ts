@@ -88,6 +88,22 @@ export type LossReason = typeof LossReason.Type
  * protected program outlived that instant, because it could not be interrupted
  * or its finalizers took long; then it says by how much.
  *
+ * **Example** (Noticing that a lock was taken away)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import { CacheBackend } from "effect-lock/CacheBackend"
+ * import * as Lock from "effect-lock/Lock"
+ * import { MemoryLayer } from "effect-lock/MemoryBackend"
+ *
+ * const takenAway = Effect.flatMap(CacheBackend, (backend) => backend.leases.forceRelease("k"))
+ *
+ * const program = Lock.withLock("k")(takenAway).pipe(
+ *   Effect.catchTag("LockLost", (error) => Effect.succeed(error.message))
+ * )
+ * console.log(await Effect.runPromise(Effect.provide(program, MemoryLayer))) // => Lock "k" was lost (Vanished)
+ * ```
+ *
  * @category errors
  * @since 0.1.0
  */
@@ -133,6 +149,21 @@ export type Outcome = typeof Outcome.Type
  * missing right, a key that holds something else. An acquire fails at once on
  * such an error, and goes on trying until its `waitTimeout` on any other.
  *
+ * **Example** (Saying what is known)
+ *
+ * ```ts
+ * import { CacheBackendError } from "effect-lock/LockError"
+ *
+ * const error = new CacheBackendError({
+ *   backend: "redis",
+ *   operation: "release",
+ *   outcome: "Unknown",
+ *   retryable: true,
+ *   cause: new Error("Connection is closed.")
+ * })
+ * console.log(error.message) // => redis: release failed (Unknown): Connection is closed.
+ * ```
+ *
  * @category errors
  * @since 0.1.0
  */
@@ -155,6 +186,21 @@ export class CacheBackendError
  * An option or key that can never work. It is raised as a defect, before
  * anything is written, because the program is wrong and not the world.
  *
+ * **Example** (A lease of no length)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Lock from "effect-lock/Lock"
+ * import { MemoryLayer } from "effect-lock/MemoryBackend"
+ * import { InvalidOption } from "effect-lock/LockError"
+ *
+ * const program = Lock.withLock("k", { leaseDuration: 0 })(Effect.succeed("never")).pipe(
+ *   Effect.catchDefect((defect) => Effect.succeed(defect instanceof InvalidOption ? defect.message : "?"))
+ * )
+ * console.log(await Effect.runPromise(Effect.provide(program, MemoryLayer)))
+ * // => leaseDuration is 0; it must be between 10 milliseconds and 24 days, or Infinity
+ * ```
+ *
  * @category errors
  * @since 0.1.0
  */
@@ -172,6 +218,18 @@ export class InvalidOption extends Schema.TaggedError<InvalidOption>("effect-loc
  * A nested acquire of a key that the same logical thread already holds. It
  * would wait for itself, so it is raised at once, as a defect. Pass
  * `reentrant: true` to join the lock that is held instead.
+ *
+ * **Example** (Joining a lock that is held)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Lock from "effect-lock/Lock"
+ * import { MemoryLayer } from "effect-lock/MemoryBackend"
+ *
+ * const inner = Lock.withLock("k", { reentrant: true })(Effect.succeed("joined"))
+ *
+ * console.log(await Effect.runPromise(Lock.withLock("k")(inner).pipe(Effect.provide(MemoryLayer)))) // => joined
+ * ```
  *
  * @category errors
  * @since 0.1.0

@@ -16,6 +16,20 @@ import type * as Schedule from "effect/Schedule"
  * duration where a finite one is needed) is a defect that names the option, its
  * value and its bound, before anything is written.
  *
+ * **Example** (Waiting for a minute at most, holding for an hour at most)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Lock from "effect-lock/Lock"
+ * import type { LockOptions } from "effect-lock/LockOptions"
+ * import { MemoryLayer } from "effect-lock/MemoryBackend"
+ *
+ * const patient: LockOptions = { waitTimeout: "1 minute", maxHold: "1 hour", metadata: { job: "import" } }
+ *
+ * const program = Lock.withLock("import", patient)(Effect.succeed("imported"))
+ * console.log(await Effect.runPromise(Effect.provide(program, MemoryLayer))) // => imported
+ * ```
+ *
  * @category models
  * @since 0.1.0
  */

@@ -98,6 +98,45 @@ describe("renewals that overlap", () => {
       assert.isAtMost(yield* believed(lease), yield* stored)
     }).pipe(Effect.scoped, Effect.provide(slowAnswers)))
 
+  it.effect("a shortening of unknown outcome, then a longer one: the holder never believes longer than the store", () => {
+    let late: Effect.Effect<unknown, unknown> | undefined
+    return Effect.gen(function*() {
+      const lease = yield* Lock.acquire("k", { leaseDuration: "30 seconds", autoRenew: false })
+      const shortening = yield* fork(lease.renew({ leaseDuration: "4 seconds" }))
+      yield* Fiber.interrupt(shortening)
+      yield* lease.renew({ leaseDuration: "30 seconds" })
+      yield* late! // what was interrupted reaches the store now
+      assert.isAtMost(yield* believed(lease), yield* stored)
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(memoryWith((leases) => ({
+        renew: (request) => {
+          if (late !== undefined) return leases.renew(request)
+          late = leases.renew(request)
+          return Effect.never
+        }
+      })))
+    )
+  })
+
+  it.effect("after a shortening of unknown outcome the lock is kept, a short time at a time", () => {
+    let renewals = 0
+    return Effect.gen(function*() {
+      const lease = yield* Lock.acquire("k", { leaseDuration: "30 seconds" })
+      const shortening = yield* fork(lease.renew({ leaseDuration: "500 millis" }))
+      yield* Fiber.interrupt(shortening)
+      yield* lease.renew({ leaseDuration: "30 seconds" })
+      yield* TestClock.adjust("10 seconds")
+      yield* lease.ensureHeld
+      assert.isAbove(renewals, 30)
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(memoryWith((leases) => ({
+        renew: (request) => renewals++ === 0 ? Effect.never : leases.renew(request)
+      })))
+    )
+  })
+
   it.effect("a shortening that is executed late: the holder never believes longer than the store", () => {
     let first = true
     return Effect.gen(function*() {

@@ -16,6 +16,8 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
+import * as HashMap from "effect/HashMap"
+import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import type { CacheBackend } from "../CacheBackend.ts"
 import type { Tenure } from "./tenure.ts"
@@ -27,35 +29,41 @@ interface Mark {
   readonly fiber: AnyFiber
 }
 
-/** What the context carries: one tenure, and those around it. */
+/** What the context carries. A block or an acquire makes another, so what was forked before does not see it. */
 interface Around {
-  readonly tenure: Tenure
-  readonly outer: Around | undefined
+  readonly tenures: HashMap.HashMap<string, ReadonlyArray<Tenure>>
+  readonly pruneAt: number
 }
 
-const Held = Context.Reference<Around | undefined>("effect-lock/internal/Held", { defaultValue: () => undefined })
+const Held = Context.Reference<Around>("effect-lock/internal/Held", {
+  defaultValue: () => ({ tenures: HashMap.empty(), pruneAt: 16 })
+})
 
 const marks = new WeakMap<AnyFiber | Scope.Scope, Map<string, ReadonlyArray<Mark>>>()
 
 const isLive = (tenure: Tenure): boolean => tenure.status === "held"
 
-// What is no longer held is forgotten, or a fiber that takes many locks would carry them all.
-const pruned = (around: Around | undefined): Around | undefined => {
-  while (around !== undefined && !isLive(around.tenure)) around = around.outer
-  return around
+const liveOf = (tenures: ReadonlyArray<Tenure> | undefined): ReadonlyArray<Tenure> => tenures?.filter(isLive) ?? []
+
+const at = (around: Around, key: string): ReadonlyArray<Tenure> =>
+  liveOf(Option.getOrUndefined(HashMap.get(around.tenures, key)))
+
+const add = (around: Around, tenure: Tenure): Around => {
+  const tenures = HashMap.set(around.tenures, tenure.key, [...at(around, tenure.key), tenure])
+  if (HashMap.size(tenures) < around.pruneAt) return { tenures, pruneAt: around.pruneAt }
+  // What is no longer held is forgotten when there is twice as much as after the last time.
+  const live = HashMap.filter(tenures, (some) => some.some(isLive))
+  return { tenures: live, pruneAt: Math.max(16, HashMap.size(live) * 2) }
 }
 
 /** The tenure of `key` that the logical thread of this fiber holds, if any. */
 export const find = (fiber: AnyFiber, backend: CacheBackend["Service"], key: string): Tenure | undefined => {
-  const isIt = (tenure: Tenure) => tenure.key === key && tenure.backend === backend && isLive(tenure)
-  for (let around = fiber.getRef(Held); around !== undefined; around = around.outer) {
-    if (isIt(around.tenure)) return around.tenure
-  }
   const scope = Context.getOrUndefined(fiber.context, Scope.Scope)
   const own = marks.get(fiber)?.get(key) ?? []
   // Another fiber that is alive and shares the scope is another thread.
   const handed = (scope && marks.get(scope)?.get(key) || []).filter((mark) => mark.fiber.pollUnsafe() !== undefined)
-  return [...own, ...handed].find((mark) => isIt(mark.tenure))?.tenure
+  return [...at(fiber.getRef(Held), key), ...liveOf([...own, ...handed].map((mark) => mark.tenure))]
+    .find((tenure) => tenure.backend === backend)
 }
 
 /** Runs a block's program as the holder of `tenure`, and of all that its parent marked. */
@@ -64,12 +72,12 @@ export const during = <A, E, R>(
   parent: AnyFiber,
   tenure: Tenure
 ): Effect.Effect<A, E, R> => {
-  let around = pruned(parent.getRef(Held))
+  let around = parent.getRef(Held)
   const scope = Context.getOrUndefined(parent.context, Scope.Scope)
   for (const on of [parent, ...scope === undefined ? [] : [scope]]) {
-    for (const mark of Array.from(marks.get(on)?.values() ?? []).flat()) around = { tenure: mark.tenure, outer: around }
+    for (const mark of Array.from(marks.get(on)?.values() ?? []).flat()) around = add(around, mark.tenure)
   }
-  return Effect.provideService(program, Held, { tenure, outer: around })
+  return Effect.provideService(program, Held, add(around, tenure))
 }
 
 /** Marks what is held until `scope` closes; the answer takes the marks away. */
@@ -81,7 +89,7 @@ export const mark = (fiber: AnyFiber, scope: Scope.Scope, tenure: Tenure): Effec
     place.set(key, [...place.get(key) ?? [], { tenure, fiber }])
     return place
   })
-  fiber.setContext(Context.add(fiber.context, Held, { tenure, outer: pruned(fiber.getRef(Held)) }))
+  fiber.setContext(Context.add(fiber.context, Held, add(fiber.getRef(Held), tenure)))
   return Effect.sync(() => {
     for (const place of places) {
       const left = place.get(key)?.filter((mark) => mark.tenure !== tenure) ?? []

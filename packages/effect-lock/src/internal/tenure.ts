@@ -4,7 +4,7 @@
  *     held ──loss declared──▶ lost
  *       └────release sent───▶ released
  *
- * Invariants, each tested in `test/Lock.test.ts`:
+ * Invariants, each tested in `test/Lock.test.ts` or `test/races.test.ts`:
  *
  * 1. The lock counts as held only while less than `lifetime` has passed since
  *    `anchor`, the moment *before* the last confirmed request was sent.
@@ -98,7 +98,7 @@ const leftOfMaxHold = (self: Tenure, now: Deadline.Instant): number =>
 
 /** Until the holder is told: a guard before the deadline, or when `maxHold` is over. */
 export const leftUntilTold = (self: Tenure, now: Deadline.Instant): number =>
-  Math.min(left(self, now) - Deadline.guard(self.leaseMillis), leftOfMaxHold(self, now))
+  Math.min(left(self, now) - Deadline.guard(Math.min(self.leaseMillis, self.capMillis)), leftOfMaxHold(self, now))
 
 export const lostAt = (self: Tenure, now: Deadline.Instant, reason: LossReason): LockLost => {
   const until = left(self, now)
@@ -162,7 +162,7 @@ export const shorten = (
   lifetime: number,
   leaseMillis: number
 ): void => {
-  self.capMillis = leaseMillis
+  self.capMillis = Math.min(self.capMillis, leaseMillis)
   self.leaseMillis = leaseMillis
   self.anchor = sentAt
   self.lifetime = lifetime

@@ -27,6 +27,7 @@ const renewOnce = Effect.fnUntraced(function*(
   const sentAt = Tenure.instant(clock)
   const lost = Tenure.check(self, sentAt)
   if (lost !== undefined) return yield* lost
+  const capBefore = self.capMillis
   if (mode === "extend") {
     const lifetime = Deadline.lifetime(leaseMillis, backend.capabilities.granularityMillis)
     if (lifetime < Tenure.left(self, sentAt)) {
@@ -42,10 +43,9 @@ const renewOnce = Effect.fnUntraced(function*(
   const lostMeanwhile = Tenure.check(self, now)
   if (lostMeanwhile !== undefined) return yield* lostMeanwhile
   if (answer._tag === "NotHeld") return yield* Tenure.declareLost(self, now, answer.reason)
-  if (mode === "extend") {
-    self.capMillis = Infinity
-    self.leaseMillis = leaseMillis
-  }
+  // Answered, so it will not be done later; an earlier one that was not answered still may.
+  self.capMillis = capBefore
+  if (mode === "extend") self.leaseMillis = leaseMillis
   Tenure.extend(self, sentAt, answer.remainingMillis, now)
 })
 
