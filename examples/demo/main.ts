@@ -69,18 +69,18 @@ const pad = (text: string | number, width: number) => String(text).padStart(widt
 const average = (numbers: ReadonlyArray<number>) =>
   numbers.length === 0 ? 0 : Math.round(numbers.reduce((sum, n) => sum + n, 0) / numbers.length)
 
-const timeline = Effect.fnUntraced(function*(events: ReadonlyArray<Event>) {
+const timeline = Effect.fnUntraced(function*(events: ReadonlyArray<Event>, ended: string) {
   const start = events[0]!.at
   yield* say("     at  who    waited  fencing token")
   for (const event of events.filter(({ type }) => type === "held")) {
     const freed = events.find(({ fence, type }) => type === "freed" && fence === event.fence)
-    const held = freed === undefined ? "killed with the lock in its hands" : `held ${freed.at - event.at} ms`
+    const held = freed === undefined ? `${ended} with the lock in its hands` : `held ${freed.at - event.at} ms`
     const line = `${pad(event.at - start, 5)} ms  ${event.worker.padEnd(5)} ${pad(event.waited, 5)} ms  ${event.fence}`
     yield* say(`${line}  ${held}`)
   }
 })
 
-const table = Effect.fnUntraced(function*(events: ReadonlyArray<Event>) {
+const table = Effect.fnUntraced(function*(events: ReadonlyArray<Event>, ended: string) {
   yield* say("  worker  transfers  average wait  longest wait")
   for (const worker of WORKERS) {
     const waits = events.filter((event) => event.worker === worker && event.type === "held").map(({ waited }) => waited)
@@ -88,7 +88,7 @@ const table = Effect.fnUntraced(function*(events: ReadonlyArray<Event>) {
     const row = `  ${worker.padEnd(6)}  ${pad(done, 9)}  ${pad(average(waits), 9)} ms  ${
       pad(Math.max(0, ...waits), 9)
     } ms`
-    yield* say(worker === VICTIM ? `${row}  (killed)` : row)
+    yield* say(worker === VICTIM ? `${row}  (${ended})` : row)
   }
 })
 
@@ -100,9 +100,10 @@ const demo = Effect.gen(function*() {
   )
   const file = join(folder, "books.json")
   const jobs = (locked: boolean): ReadonlyArray<Job> =>
-    WORKERS.map((worker) => ({
+    WORKERS.map((worker, first) => ({
       worker,
       file,
+      first,
       locked,
       transfers: TRANSFERS,
       stuckAt: locked && worker === VICTIM ? STUCK_AT : -1
@@ -140,12 +141,13 @@ const demo = Effect.gen(function*() {
       : `  the sum is ${without}: the books do NOT balance`
   )
 
-  yield* say(`\nWith Lock.acquire("books"), and ${VICTIM} killed in the middle`)
+  const ended = Option.isSome(redis) ? "killed" : "interrupted"
+  yield* say(`\nWith Lock.acquire("books"), and ${VICTIM} ${ended} in the middle`)
   const events = yield* round(true)
   const sum = Bank.total(file)
-  yield* timeline(events)
+  yield* timeline(events, ended)
   yield* say()
-  yield* table(events)
+  yield* table(events, ended)
 
   const fences = events.filter(({ type }) => type === "held").map(({ fence }) => fence)
   const rising = fences.every((fence, i) => i === 0 || fence > fences[i - 1]!)
@@ -154,7 +156,7 @@ const demo = Effect.gen(function*() {
   yield* say(`  without the lock  ${without} of ${Bank.TOTAL}`)
   yield* say(`  with the lock     ${sum} of ${Bank.TOTAL}${sum === Bank.TOTAL ? ": the books balance" : ""}`)
   yield* say(`  fencing tokens    ${fences.length}, ${rising ? "each greater than the one before" : "NOT rising"}`)
-  yield* say(`  after the kill    the others went on; the longest wait was ${longest} ms, the lease is ${LEASE} ms`)
+  yield* say(`  after that        the others went on; the longest wait was ${longest} ms, the lease is ${LEASE} ms`)
   if (sum !== Bank.TOTAL || !rising) return yield* Effect.fail(new Error("the lock did not hold"))
 })
 

@@ -14,6 +14,8 @@ export interface Job {
   readonly file: string
   readonly locked: boolean
   readonly transfers: number
+  /** With which account it begins, so that no two do the same. */
+  readonly first: number
   /** The transfer at which this worker falls asleep with the lock in its hands; then it is killed. */
   readonly stuckAt: number
 }
@@ -30,11 +32,11 @@ const THINK = 6
 export const LEASE = 1500
 
 export const run = Effect.fn("worker")(function*(job: Job, report: (event: Event) => void) {
-  const { file, locked, stuckAt, transfers, worker } = job
+  const { file, first, locked, stuckAt, transfers, worker } = job
   for (let step = 0; step < transfers; step++) {
     const think = step === stuckAt ? 60_000 : THINK
     if (!locked) {
-      yield* Bank.transfer(file, step, think, 0)
+      yield* Bank.transfer(file, first + step, think, 0)
       continue
     }
     const asked = yield* Clock.currentTimeMillis
@@ -43,7 +45,7 @@ export const run = Effect.fn("worker")(function*(job: Job, report: (event: Event
       const at = yield* Clock.currentTimeMillis
       const event = { worker, waited: at - asked, fence: lease.fencingToken }
       report({ ...event, type: "held", at })
-      yield* lease.guard(Bank.transfer(file, step, think, lease.fencingToken))
+      yield* lease.guard(Bank.transfer(file, first + step, think, lease.fencingToken))
       report({ ...event, type: "freed", at: yield* Clock.currentTimeMillis })
     }))
   }

@@ -12,7 +12,9 @@
  *    no answer that comes later undoes it.
  * 3. Only an answer of the store moves the deadline, and only forward. The one
  *    exception is a renewal that asks for less: it moves the deadline back when
- *    it is *sent*, since the store may do it even if the answer is lost.
+ *    it is *sent*, since the store may do it even if the answer is lost. Without
+ *    an answer it may be done at any time, so no other answer is believed beyond
+ *    it any more.
  * 4. Once released, nothing is declared lost and no answer counts.
  */
 import type * as Clock from "effect/Clock"
