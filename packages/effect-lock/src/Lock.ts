@@ -111,7 +111,7 @@ export const withLock = (key: string, options?: LockOptions) =>
       )
     ),
     "Lock.withLock",
-    { attributes: { "lock.key": key } }
+    { attributes: { "lock.key": key }, captureStackTrace: false }
   )
 
 /**
@@ -156,7 +156,7 @@ export const withLockIfAvailable = (key: string, options?: Omit<LockOptions, "wa
       )
     ),
     "Lock.withLockIfAvailable",
-    { attributes: { "lock.key": key } }
+    { attributes: { "lock.key": key }, captureStackTrace: false }
   )
 
 /**
@@ -203,7 +203,10 @@ export const acquire = (
   options?: LockOptions
 ): Effect.Effect<Lease, LockTimeout | CacheBackendError, CacheBackend | Scope.Scope> =>
   Effect.flatMap(
-    Effect.withSpan(acquireInScope(key, options), "Lock.acquire", { attributes: { "lock.key": key } }),
+    Effect.withSpan(acquireInScope(key, options), "Lock.acquire", {
+      attributes: { "lock.key": key },
+      captureStackTrace: false
+    }),
     leaseOf
   )
 
@@ -237,7 +240,8 @@ export const tryAcquire = (
 ): Effect.Effect<Option.Option<Lease>, CacheBackendError, CacheBackend | Scope.Scope> =>
   Effect.flatMap(
     Effect.withSpan(ifFree(acquireInScope(key, { ...options, waitTimeout: 0 })), "Lock.tryAcquire", {
-      attributes: { "lock.key": key }
+      attributes: { "lock.key": key },
+      captureStackTrace: false
     }),
     Option.match({ onNone: () => Effect.succeedNone, onSome: (use) => Effect.asSome(leaseOf(use)) })
   )
