@@ -41,7 +41,8 @@ const Held = Context.Reference<Around>("effect-lock/internal/Held", {
 
 const marks = new WeakMap<AnyFiber | Scope.Scope, Map<string, ReadonlyArray<Mark>>>()
 
-const isLive = (tenure: Tenure): boolean => tenure.status === "held"
+// Without a user it is about to be released, and not to be joined.
+const isLive = (tenure: Tenure): boolean => tenure.status === "held" && tenure.uses > 0
 
 const liveOf = (tenures: ReadonlyArray<Tenure> | undefined): ReadonlyArray<Tenure> => tenures?.filter(isLive) ?? []
 
