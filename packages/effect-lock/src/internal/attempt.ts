@@ -168,7 +168,8 @@ const loop = Effect.fnUntraced(function*(
       const before = Tenure.instant(clock)
       const left = waitMillis - Deadline.elapsed(start, before)
       if (Deadline.isOver(left) || delay === undefined) return yield* giveUp(before)
-      const turn = yield* restore(bounded(leases.awaitTurn(key, token), Math.min(delay, left), () => lookAgain))
+      const wait = Deadline.timer(Math.min(delay, left))
+      const turn = yield* restore(bounded(leases.awaitTurn(key, token), wait, () => lookAgain))
       const now = Tenure.instant(clock)
       if (turn._tag === "HandedOver") {
         const { fencingToken, monotonicMillis, remainingMillis } = turn
@@ -192,7 +193,7 @@ const timedOut = (
   now: Deadline.Instant,
   holder: Option.Option<Holder>
 ): LockTimeout =>
-  new LockTimeout({ key, waited: Duration.millis(Math.max(0, Math.floor(Deadline.elapsed(start, now)))), holder })
+  new LockTimeout({ key, waited: Duration.millis(Math.max(0, Math.round(Deadline.elapsed(start, now)))), holder })
 
 /**
  * When to look without being woken: when the lease that is in the way ends, one

@@ -33,6 +33,9 @@ const ROUNDING = 0.001
 /** Whether nothing is left of a time. */
 export const isOver = (leftMillis: number): boolean => leftMillis < ROUNDING
 
+/** What to give a timer, so that it wakes a rounding error early rather than late. */
+export const timer = (millis: number): number => Math.max(millis - ROUNDING / 2, 0)
+
 /** The longest delay that a timer can measure, a little under 25 days. */
 export const LONGEST = 2 ** 31 - 1
 

@@ -74,7 +74,7 @@ const watch = Effect.fnUntraced(function*(self: Tenure.Tenure): Effect.fn.Return
       ? Deadline.renewAfter(Tenure.left(self, now), random)
       : Deadline.backoff(self.leaseMillis, failures, random)
     const wait = Math.min(renewIn, Tenure.leftUntilTold(self, now), Deadline.LONGEST)
-    yield* Effect.sleep(Math.max(wait, 0))
+    yield* Effect.sleep(Deadline.timer(wait))
     if (Tenure.check(self, Tenure.instant(clock)) !== undefined) return
     // The loss is due before the renewal, but a timer may wake a little early.
     if (wait < renewIn) continue
