@@ -24,6 +24,7 @@ export const RIGHTS = [
   "+time",
   "+subscribe",
   "+publish",
+  "+pubsub|numsub",
   "+evalsha",
   "+eval",
   "+get",

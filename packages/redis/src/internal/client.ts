@@ -33,11 +33,14 @@ const strict = {
   replyMapping: "legacy"
 } as const satisfies RedisOptions
 
+// The query of a URL would win over what the library relies on.
+const withoutQuery = (url: string): string => url.replace(/[?].*$/, "")
+
 /** A client of our own, not connected yet. Throws if the URL cannot be read. */
 export const make = (url: string | undefined, options: RedisOptions): Client =>
   url === undefined
     ? new Redis({ ...live, ...options, host: options.host ?? "127.0.0.1", ...strict })
-    : new Redis(url, { ...live, ...options, ...strict })
+    : new Redis(withoutQuery(url), { ...live, ...options, ...strict })
 
 /** A second client to the same server, whatever the options of the first, for messages. */
 export const duplicate = (client: Client): Client =>

@@ -18,7 +18,14 @@ export interface Connection {
   readonly sample: () => Sample | undefined
   /** Reads the server's clock. */
   readonly calibrate: Effect.Effect<Sample, CacheBackendError>
-  readonly call: <A>(operation: string, send: () => Promise<A>) => Effect.Effect<A, CacheBackendError>
+  /**
+   * Sends a command. Its answer counts only if the connection was there all the
+   * time; `isWanted` says whether anybody still waits for it.
+   */
+  readonly call: <A>(
+    operation: string,
+    send: (isWanted: () => boolean) => Promise<A>
+  ) => Effect.Effect<A, CacheBackendError>
   /** Runs a script; each replies one text. */
   readonly run: (
     operation: string,
@@ -31,8 +38,6 @@ export interface Connection {
    * digest that the server does not know needs one.
    */
   readonly runWhole: Connection["run"]
-  /** How often the connection was lost. Where it changes meanwhile, the driver may have sent a command twice. */
-  readonly losses: () => number
   /** Takes a sample out of a reply that came to a request sent at `sentAt`. */
   readonly observe: (sentAt: number, serverMicros: number) => Sample
 }
@@ -45,20 +50,33 @@ export const make = Effect.fnUntraced(function*(client: Client, failure: Failure
   const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
   const observe = (sentAt: number, serverMicros: number): Sample => sample = { sentAt, receivedAt: now(), serverMicros }
 
-  const call = <A>(operation: string, send: () => Promise<A>) =>
+  let losses = 0
+  const call: Connection["call"] = <A>(operation: string, send: (isWanted: () => boolean) => Promise<A>) =>
     Effect.callback<A, CacheBackendError>((resume) => {
       // A client that queues while it is not connected would send this when nobody waits for it any more.
       if (client.status !== "ready") return resume(Effect.fail(failure(operation, new Error(notSent))))
-      send().then(
-        (reply) => resume(Effect.succeed(reply)),
+      const before = losses
+      let wanted = true
+      send(() => wanted).then(
+        (reply) =>
+          // A client may send again what was under way when the connection was lost, and this answer the second copy.
+          resume(
+            before === losses
+              ? Effect.succeed(reply)
+              : Effect.fail(failure(operation, new Error("the connection was lost meanwhile")))
+          ),
         (cause: unknown) => resume(Effect.fail(failure(operation, cause)))
       )
+      return Effect.sync(() => {
+        wanted = false
+      })
     })
 
   const run: Connection["run"] = (operation, script, keys, args) =>
-    call(operation, () =>
+    call(operation, (isWanted) =>
       client.evalsha(script.sha1, keys.length, ...keys, ...args).catch((cause: unknown) => {
-        if (codeOf(cause) === "NOSCRIPT") return client.eval(script.lua, keys.length, ...keys, ...args)
+        // Whoever has left has withdrawn already; sent now, it would come after the withdrawal.
+        if (codeOf(cause) === "NOSCRIPT" && isWanted()) return client.eval(script.lua, keys.length, ...keys, ...args)
         throw cause
       }).then(String))
 
@@ -74,7 +92,6 @@ export const make = Effect.fnUntraced(function*(client: Client, failure: Failure
   })
 
   // A sample of before a reconnect may be of another server.
-  let losses = 0
   const onClose = () => {
     losses++
     sample = undefined
@@ -90,7 +107,6 @@ export const make = Effect.fnUntraced(function*(client: Client, failure: Failure
     observe,
     call,
     run,
-    runWhole,
-    losses: () => losses
+    runWhole
   } satisfies Connection
 })

@@ -4,7 +4,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { Contended, Granted, Leases, NotHeld, Released } from "effect-lock/CacheBackend"
+import type { Contended, Granted, Inspected, Leases, NotHeld, Released, Renewed } from "effect-lock/CacheBackend"
 import * as Holder from "effect-lock/Holder"
 import { type CacheBackendError, InvalidOption } from "effect-lock/LockError"
 import type { Connection } from "./connection.ts"
@@ -32,11 +32,6 @@ export const toMillis = (millis: number): string =>
 
 const fromMillis = (text: string | undefined): number => text === "-1" ? Infinity : Number(text)
 
-const notHeld = (tag: string | undefined): NotHeld => ({
-  _tag: "NotHeld",
-  reason: tag === "stolen" ? "Stolen" : "Vanished"
-})
-
 export const make = (connection: Connection, subscriber: Subscriber, names: Names, failure: Failure): Leases => {
   const keysOf = (escaped: string) => [
     names.entry("lock", escaped),
@@ -44,8 +39,37 @@ export const make = (connection: Connection, subscriber: Subscriber, names: Name
     names.entry("queue", escaped)
   ]
 
+  // An answer that no script gives: a client inside a transaction says "QUEUED", for instance.
+  const strange = (operation: string) => Effect.fail(failure(operation, new Error("a reply that no script gives")))
+
+  const notHeld = (operation: string, tag: string | undefined): Effect.Effect<NotHeld, CacheBackendError> =>
+    tag === "stolen" || tag === "vanished"
+      ? Effect.succeed({ _tag: "NotHeld", reason: tag === "stolen" ? "Stolen" : "Vanished" })
+      : strange(operation)
+
+  const release = (operation: string, key: string, token: string) =>
+    Effect.flatMap(
+      run(operation, Scripts.release, key, token),
+      (tag): Effect.Effect<Released | NotHeld, CacheBackendError> =>
+        tag === "released" ? Effect.succeed({ _tag: "Released" }) : notHeld(operation, tag)
+    )
+
   const run = (operation: string, script: Scripts.Script, key: string, ...args: ReadonlyArray<string>) =>
     connection.run(operation, script, keysOf(names.escape(key)), args)
+
+  const inspect = (key: string) =>
+    Effect.map(run("inspect", Scripts.inspect, key), (reply): Option.Option<Inspected> => {
+      const [tag, token = "", fence, remaining, tickets, holder = ""] = words(reply, 5)
+      return tag === "held"
+        ? Option.some({
+          token,
+          fencingToken: Number(fence),
+          remainingMillis: fromMillis(remaining),
+          holder: Holder.fromText(holder),
+          queueLength: Number(tickets)
+        })
+        : Option.none()
+    })
 
   return {
     acquire: (request) =>
@@ -81,6 +105,7 @@ export const make = (connection: Connection, subscriber: Subscriber, names: Name
           ]
           return Effect.flatMap(connection.run("acquire", Scripts.acquire, keys, args), (reply) => {
             const [tag, micros, first, second, holder = ""] = words(reply, 4)
+            if (tag !== "granted" && tag !== "contended" && tag !== "late") return strange("acquire")
             const renewed = connection.observe(now, Number(micros))
             if (tag === "granted") {
               subscriber.close(escaped, token)
@@ -121,32 +146,21 @@ export const make = (connection: Connection, subscriber: Subscriber, names: Name
     awaitTurn: (key, token) => subscriber.awaitTurn(names.escape(key), token),
 
     renew: ({ key, leaseMillis, mode, token }) =>
-      Effect.map(
+      Effect.flatMap(
         connection.run("renew", Scripts.renew, [names.entry("lock", names.escape(key))], [
           token,
           toMillis(leaseMillis),
           mode
         ]),
-        (reply) => {
+        (reply): Effect.Effect<Renewed | NotHeld, CacheBackendError> => {
           const [tag, remaining] = reply.split(" ")
-          return tag === "renewed" ? { _tag: "Renewed", remainingMillis: fromMillis(remaining) } : notHeld(tag)
+          return tag === "renewed"
+            ? Effect.succeed({ _tag: "Renewed", remainingMillis: fromMillis(remaining) })
+            : notHeld("renew", tag)
         }
       ),
 
-    release: (key, token) =>
-      Effect.suspend(() => {
-        const losses = connection.losses()
-        return Effect.flatMap(
-          run("release", Scripts.release, key, token),
-          (tag): Effect.Effect<Released | NotHeld, CacheBackendError> => {
-            if (tag === "released") return Effect.succeed({ _tag: "Released" })
-            // A client that sends commands again after a reconnect may have released it with the first.
-            return losses === connection.losses()
-              ? Effect.succeed(notHeld(tag))
-              : Effect.fail(failure("release", new Error("the connection was lost meanwhile")))
-          }
-        )
-      }),
+    release: (key, token) => release("release", key, token),
 
     withdraw: (key, token) =>
       Effect.suspend(() => {
@@ -154,20 +168,16 @@ export const make = (connection: Connection, subscriber: Subscriber, names: Name
         return Effect.asVoid(connection.runWhole("withdraw", Scripts.withdraw, keysOf(names.escape(key)), [token]))
       }),
 
-    inspect: (key) =>
-      Effect.map(run("inspect", Scripts.inspect, key), (reply) => {
-        const [tag, token = "", fence, remaining, tickets, holder = ""] = words(reply, 5)
-        return tag === "held"
-          ? Option.some({
-            token,
-            fencingToken: Number(fence),
-            remainingMillis: fromMillis(remaining),
-            holder: Holder.fromText(holder),
-            queueLength: Number(tickets)
-          })
-          : Option.none()
-      }),
+    inspect,
 
-    forceRelease: (key) => Effect.map(run("forceRelease", Scripts.forceRelease, key), (tag) => tag === "released")
+    // In the name of the holder that was seen: a client that sends it twice must not free the next one as well.
+    forceRelease: (key) =>
+      Effect.flatMap(
+        inspect(key),
+        Option.match({
+          onNone: () => Effect.succeed(false),
+          onSome: ({ token }) => Effect.map(release("forceRelease", key, token), ({ _tag }) => _tag === "Released")
+        })
+      )
   }
 }

@@ -7,7 +7,7 @@ export interface Script {
 }
 
 export const acquire: Script = {
-  sha1: "c25bac25188433e2fac1269a4212c54de1c3464c",
+  sha1: "fe7e8f77e22f713d29a0b093965404be689ddb6e",
   lua: `-- Grants the lock if it is free and no live ticket that can hear of it stands before the caller's; else hands it to
 -- that ticket; else, if it is held, keeps a ticket for the caller if asked to.
 --
@@ -32,8 +32,8 @@ end
 -- >>> shared/queue.lua (written by scripts/codegen.mjs)
 local clock = redis.call("TIME")
 local now = clock[1] * 1000000 + clock[2]
-local lastFence = tonumber(redis.call("GET", KEYS[2]) or "0")
-if not lastFence then
+local lastFence = tonumber(string.match(redis.call("GET", KEYS[2]) or "0", "^%d+$"))
+if not lastFence or lastFence >= 9007199254740991 then
   return redis.error_reply("WRONGTYPE The fence of this lock holds something that effect-lock did not write")
 end
 local nextFence = string.format("%.0f", math.max(lastFence + 1, now))
@@ -41,7 +41,10 @@ local nextFence = string.format("%.0f", math.max(lastFence + 1, now))
 local waiting, dead = {}, {}
 for _, entry in ipairs(queue) do
   local token, expires, lease, channel, text = string.match(entry, "^(%S+) (%d+) (%d+) (%S+) (.*)$")
-  if token and tonumber(expires) > now then
+  if not token or #lease > 14 then
+    return redis.error_reply("WRONGTYPE The queue of this lock holds something that effect-lock did not write")
+  end
+  if tonumber(expires) > now then
     waiting[#waiting + 1] = {token = token, lease = lease, channel = channel, holder = text, entry = entry}
   else
     dead[#dead + 1] = entry
@@ -74,7 +77,10 @@ local function handOver(me)
   owner = nil
   for _, ticket in ipairs(waiting) do
     local message = table.concat({ticket.token, nextFence, ticket.lease, string.format("%.0f", now), KEYS[1]}, " ")
-    if ticket.token == me or redis.call("PUBLISH", ticket.channel, message) > 0 then
+    -- Who listens by a pattern, to everything perhaps, is counted by PUBLISH but is not the waiter.
+    local isHeard = ticket.token == me or
+      redis.call("PUBSUB", "NUMSUB", ticket.channel)[2] > 0 and redis.call("PUBLISH", ticket.channel, message) > 0
+    if isHeard then
       if ticket.entry then redis.call("LREM", KEYS[3], 1, ticket.entry) end
       return grant(ticket.token, ticket.lease, ticket.holder)
     end
@@ -83,7 +89,7 @@ end
 -- <<< shared/hand-over.lua
 local me, lease, text = ARGV[1], ARGV[2], ARGV[6]
 local micros = string.format("%.0f", now)
-if now > tonumber(ARGV[3]) then return "late " .. micros end
+if not (now <= tonumber(ARGV[3])) then return "late " .. micros end
 if owner == me then return "granted " .. micros .. " " .. fence .. " " .. redis.call("PTTL", KEYS[1]) end
 
 local mine
@@ -129,7 +135,7 @@ return table.concat({"contended", micros, redis.call("PTTL", KEYS[1]), ahead, ho
 }
 
 export const compareAndSet: Script = {
-  sha1: "fdd411e92c798a2cf0ac3292595d221247368deb",
+  sha1: "87fdb01e0eb2bc46f952ba39ee32c040c011d133",
   lua: `-- Writes a value with a new version if the stored version is the expected one.
 --
 -- KEYS  1 value
@@ -138,7 +144,9 @@ export const compareAndSet: Script = {
 -- >>> shared/version.lua (written by scripts/codegen.mjs)
 local clock = redis.call("TIME")
 local stored = redis.call("GETRANGE", KEYS[1], 0, 16)
-local current = tonumber(string.match(stored, "^(%d+):$") or "0")
+-- As a reader sees it: anything but 16 digits, no greater than a number can be counted on, is no value.
+local current = tonumber(#stored == 17 and string.match(stored, "^(%d+):$") or "0")
+if current > 9007199254740990 then current = 0 end
 local version = string.format("%016.0f", math.max(current + 1, clock[1] * 1000000 + clock[2]))
 -- <<< shared/version.lua
 if current ~= tonumber(ARGV[3]) then return "0" end
@@ -154,84 +162,8 @@ return version
 `
 }
 
-export const forceRelease: Script = {
-  sha1: "3e0a7e4d49d01e705ea6922f5b22741631a8c627",
-  lua: `-- Frees the lock whoever holds it, and hands it to the first live ticket that can hear of it.
---
--- KEYS  1 lock  2 fence  3 queue
--- Reply "released", or "vanished" if nobody held it
--- >>> shared/record.lua (written by scripts/codegen.mjs)
--- Everything is read before anything is written, so that a key of a wrong type changes nothing.
-local record = redis.call("GET", KEYS[1])
-local queue = redis.call("LRANGE", KEYS[3], 0, -1)
-local fence, owner, holder
-if record then
-  fence, owner, holder = string.match(record, "^(%d+) (%S+) (.*)$")
-  if not owner then
-    return redis.error_reply("WRONGTYPE The key of this lock holds something that effect-lock did not write")
-  end
-end
--- <<< shared/record.lua
--- >>> shared/queue.lua (written by scripts/codegen.mjs)
-local clock = redis.call("TIME")
-local now = clock[1] * 1000000 + clock[2]
-local lastFence = tonumber(redis.call("GET", KEYS[2]) or "0")
-if not lastFence then
-  return redis.error_reply("WRONGTYPE The fence of this lock holds something that effect-lock did not write")
-end
-local nextFence = string.format("%.0f", math.max(lastFence + 1, now))
--- A ticket is "token expires lease channel holder", its times in us and ms.
-local waiting, dead = {}, {}
-for _, entry in ipairs(queue) do
-  local token, expires, lease, channel, text = string.match(entry, "^(%S+) (%d+) (%d+) (%S+) (.*)$")
-  if token and tonumber(expires) > now then
-    waiting[#waiting + 1] = {token = token, lease = lease, channel = channel, holder = text, entry = entry}
-  else
-    dead[#dead + 1] = entry
-  end
-end
--- <<< shared/queue.lua
--- >>> shared/hand-over.lua (written by scripts/codegen.mjs)
-local function dropDead()
-  for _, entry in ipairs(dead) do redis.call("LREM", KEYS[3], 1, entry) end
-end
-
-local function grant(token, lease, text)
-  -- The fence outlives the lock for a day, in case the server's clock is set back.
-  redis.call("SET", KEYS[2], nextFence, "PX", 86400000)
-  if lease == "0" then
-    redis.call("SET", KEYS[1], nextFence .. " " .. token .. " " .. text)
-  else
-    redis.call("SET", KEYS[1], nextFence .. " " .. token .. " " .. text, "PX", lease)
-  end
-  fence, owner, holder = nextFence, token, text
-end
-
--- Frees the lock and, in the same step, gives it to the first live ticket whose process hears of it. A ticket that
--- nobody hears keeps its place, and its owner looks by itself. \`me\` is the caller's token and needs no message.
-local function handOver(me)
-  -- Freed first: after one write the server refuses no other (full memory, read-only), so that nobody is told of a
-  -- lock which is then not written.
-  redis.call("DEL", KEYS[1])
-  dropDead()
-  owner = nil
-  for _, ticket in ipairs(waiting) do
-    local message = table.concat({ticket.token, nextFence, ticket.lease, string.format("%.0f", now), KEYS[1]}, " ")
-    if ticket.token == me or redis.call("PUBLISH", ticket.channel, message) > 0 then
-      if ticket.entry then redis.call("LREM", KEYS[3], 1, ticket.entry) end
-      return grant(ticket.token, ticket.lease, ticket.holder)
-    end
-  end
-end
--- <<< shared/hand-over.lua
-local held = owner
-if held or #waiting > 0 then handOver() end
-return held and "released" or "vanished"
-`
-}
-
 export const inspect: Script = {
-  sha1: "eed66a8f2c502ab564ce32e9350d1c23d8f1c371",
+  sha1: "59b93ea149eae83d3ecd86e1b0ee6455d8a818cd",
   lua: `-- Who holds the lock. Writes nothing.
 --
 -- KEYS  1 lock  2 fence  3 queue
@@ -252,8 +184,8 @@ end
 -- >>> shared/queue.lua (written by scripts/codegen.mjs)
 local clock = redis.call("TIME")
 local now = clock[1] * 1000000 + clock[2]
-local lastFence = tonumber(redis.call("GET", KEYS[2]) or "0")
-if not lastFence then
+local lastFence = tonumber(string.match(redis.call("GET", KEYS[2]) or "0", "^%d+$"))
+if not lastFence or lastFence >= 9007199254740991 then
   return redis.error_reply("WRONGTYPE The fence of this lock holds something that effect-lock did not write")
 end
 local nextFence = string.format("%.0f", math.max(lastFence + 1, now))
@@ -261,7 +193,10 @@ local nextFence = string.format("%.0f", math.max(lastFence + 1, now))
 local waiting, dead = {}, {}
 for _, entry in ipairs(queue) do
   local token, expires, lease, channel, text = string.match(entry, "^(%S+) (%d+) (%d+) (%S+) (.*)$")
-  if token and tonumber(expires) > now then
+  if not token or #lease > 14 then
+    return redis.error_reply("WRONGTYPE The queue of this lock holds something that effect-lock did not write")
+  end
+  if tonumber(expires) > now then
     waiting[#waiting + 1] = {token = token, lease = lease, channel = channel, holder = text, entry = entry}
   else
     dead[#dead + 1] = entry
@@ -274,7 +209,7 @@ return table.concat({"held", owner, fence, redis.call("PTTL", KEYS[1]), #waiting
 }
 
 export const release: Script = {
-  sha1: "347a080925a9f02bf482587097c935f2cccf12a3",
+  sha1: "8c8f56dd293a8a82fdc10bf0e595534ce7a99778",
   lua: `-- Frees the lock if the token holds it, and hands it to the first live ticket that can hear of it.
 --
 -- KEYS  1 lock  2 fence  3 queue
@@ -301,8 +236,8 @@ end
 -- >>> shared/queue.lua (written by scripts/codegen.mjs)
 local clock = redis.call("TIME")
 local now = clock[1] * 1000000 + clock[2]
-local lastFence = tonumber(redis.call("GET", KEYS[2]) or "0")
-if not lastFence then
+local lastFence = tonumber(string.match(redis.call("GET", KEYS[2]) or "0", "^%d+$"))
+if not lastFence or lastFence >= 9007199254740991 then
   return redis.error_reply("WRONGTYPE The fence of this lock holds something that effect-lock did not write")
 end
 local nextFence = string.format("%.0f", math.max(lastFence + 1, now))
@@ -310,7 +245,10 @@ local nextFence = string.format("%.0f", math.max(lastFence + 1, now))
 local waiting, dead = {}, {}
 for _, entry in ipairs(queue) do
   local token, expires, lease, channel, text = string.match(entry, "^(%S+) (%d+) (%d+) (%S+) (.*)$")
-  if token and tonumber(expires) > now then
+  if not token or #lease > 14 then
+    return redis.error_reply("WRONGTYPE The queue of this lock holds something that effect-lock did not write")
+  end
+  if tonumber(expires) > now then
     waiting[#waiting + 1] = {token = token, lease = lease, channel = channel, holder = text, entry = entry}
   else
     dead[#dead + 1] = entry
@@ -343,7 +281,10 @@ local function handOver(me)
   owner = nil
   for _, ticket in ipairs(waiting) do
     local message = table.concat({ticket.token, nextFence, ticket.lease, string.format("%.0f", now), KEYS[1]}, " ")
-    if ticket.token == me or redis.call("PUBLISH", ticket.channel, message) > 0 then
+    -- Who listens by a pattern, to everything perhaps, is counted by PUBLISH but is not the waiter.
+    local isHeard = ticket.token == me or
+      redis.call("PUBSUB", "NUMSUB", ticket.channel)[2] > 0 and redis.call("PUBLISH", ticket.channel, message) > 0
+    if isHeard then
       if ticket.entry then redis.call("LREM", KEYS[3], 1, ticket.entry) end
       return grant(ticket.token, ticket.lease, ticket.holder)
     end
@@ -381,7 +322,7 @@ return "renewed " .. string.format("%.0f", lease)
 }
 
 export const set: Script = {
-  sha1: "b0901f270f31836299abd27a1dad3148fa5386a7",
+  sha1: "1eccf00a3d205b1c1d492d9623a8a65f60bdd941",
   lua: `-- Writes a value with a new version.
 --
 -- KEYS  1 value
@@ -390,7 +331,9 @@ export const set: Script = {
 -- >>> shared/version.lua (written by scripts/codegen.mjs)
 local clock = redis.call("TIME")
 local stored = redis.call("GETRANGE", KEYS[1], 0, 16)
-local current = tonumber(string.match(stored, "^(%d+):$") or "0")
+-- As a reader sees it: anything but 16 digits, no greater than a number can be counted on, is no value.
+local current = tonumber(#stored == 17 and string.match(stored, "^(%d+):$") or "0")
+if current > 9007199254740990 then current = 0 end
 local version = string.format("%016.0f", math.max(current + 1, clock[1] * 1000000 + clock[2]))
 -- <<< shared/version.lua
 -- >>> shared/write.lua (written by scripts/codegen.mjs)
@@ -406,7 +349,7 @@ return version
 }
 
 export const withdraw: Script = {
-  sha1: "04a108b028a88f68c8d8ae4604c12db80f78115c",
+  sha1: "9721174d5100428adc73934a73b566b66e5831ee",
   lua: `-- Undoes whatever the token may have: its ticket, and its lock as release does. Where the lock is free, the next
 -- waiter is told, because the one that leaves may be the one that was told before.
 --
@@ -428,8 +371,8 @@ end
 -- >>> shared/queue.lua (written by scripts/codegen.mjs)
 local clock = redis.call("TIME")
 local now = clock[1] * 1000000 + clock[2]
-local lastFence = tonumber(redis.call("GET", KEYS[2]) or "0")
-if not lastFence then
+local lastFence = tonumber(string.match(redis.call("GET", KEYS[2]) or "0", "^%d+$"))
+if not lastFence or lastFence >= 9007199254740991 then
   return redis.error_reply("WRONGTYPE The fence of this lock holds something that effect-lock did not write")
 end
 local nextFence = string.format("%.0f", math.max(lastFence + 1, now))
@@ -437,7 +380,10 @@ local nextFence = string.format("%.0f", math.max(lastFence + 1, now))
 local waiting, dead = {}, {}
 for _, entry in ipairs(queue) do
   local token, expires, lease, channel, text = string.match(entry, "^(%S+) (%d+) (%d+) (%S+) (.*)$")
-  if token and tonumber(expires) > now then
+  if not token or #lease > 14 then
+    return redis.error_reply("WRONGTYPE The queue of this lock holds something that effect-lock did not write")
+  end
+  if tonumber(expires) > now then
     waiting[#waiting + 1] = {token = token, lease = lease, channel = channel, holder = text, entry = entry}
   else
     dead[#dead + 1] = entry
@@ -470,7 +416,10 @@ local function handOver(me)
   owner = nil
   for _, ticket in ipairs(waiting) do
     local message = table.concat({ticket.token, nextFence, ticket.lease, string.format("%.0f", now), KEYS[1]}, " ")
-    if ticket.token == me or redis.call("PUBLISH", ticket.channel, message) > 0 then
+    -- Who listens by a pattern, to everything perhaps, is counted by PUBLISH but is not the waiter.
+    local isHeard = ticket.token == me or
+      redis.call("PUBSUB", "NUMSUB", ticket.channel)[2] > 0 and redis.call("PUBLISH", ticket.channel, message) > 0
+    if isHeard then
       if ticket.entry then redis.call("LREM", KEYS[3], 1, ticket.entry) end
       return grant(ticket.token, ticket.lease, ticket.holder)
     end

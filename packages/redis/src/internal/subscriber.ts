@@ -72,15 +72,15 @@ export const make = Effect.fnUntraced(function*(
     const mailbox = mailboxes.get(idOf(escaped, token))
     if (mailbox === undefined) return
     const sample = connection.sample()
-    // Without a sample nothing bounds how long the message took; the next look says what is left of the lease.
+    const remainingMillis = lease === "0" ? Infinity : Number(lease)
+    const monotonicMillis = sample && ServerTime.before(sample, Number(micros), receivedAt)
+    // Where nothing bounds how long the message took, or an old sample only far too widely, another look says what is
+    // left of the lease.
     deliver(
       mailbox,
-      sample === undefined ? { _tag: "TryAgain" } : {
-        _tag: "HandedOver",
-        fencingToken: Number(fence),
-        remainingMillis: lease === "0" ? Infinity : Number(lease),
-        monotonicMillis: ServerTime.before(sample, Number(micros), receivedAt)
-      }
+      monotonicMillis === undefined || receivedAt - monotonicMillis > remainingMillis / 4
+        ? { _tag: "TryAgain" }
+        : { _tag: "HandedOver", fencingToken: Number(fence), remainingMillis, monotonicMillis }
     )
   }
 
@@ -92,7 +92,11 @@ export const make = Effect.fnUntraced(function*(
     subscribed: Deferred.await(first),
     open: (escaped, token) => {
       const id = idOf(escaped, token)
-      if (mailboxes.has(id)) return false
+      if (mailboxes.has(id)) {
+        // A look of a waiter. Nothing else is ever due on this connection, so one that died silently would go unnoticed.
+        if (client.status === "ready") client.subscribe(channel).catch(constVoid)
+        return false
+      }
       mailboxes.set(id, { turn: undefined, wake: constVoid })
       return true
     },

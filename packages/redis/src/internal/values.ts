@@ -17,9 +17,10 @@ const toBytes = (buffer: Buffer) => new Uint8Array(buffer.buffer, buffer.byteOff
 // Bytes that are not of this form are a miss, which the next write heals.
 const decode = (stored: Buffer | null | undefined): Option.Option<Value> => {
   if (!stored || stored.length <= DIGITS || stored[DIGITS] !== 0x3a) return Option.none()
-  const version = stored.toString("latin1", 0, DIGITS)
-  return /^\d+$/.test(version)
-    ? Option.some({ bytes: toBytes(stored.subarray(DIGITS + 1)), version: Number(version) })
+  const digits = stored.toString("latin1", 0, DIGITS)
+  const version = Number(digits)
+  return /^\d+$/.test(digits) && version < Number.MAX_SAFE_INTEGER
+    ? Option.some({ bytes: toBytes(stored.subarray(DIGITS + 1)), version })
     : Option.none()
 }
 

@@ -24,8 +24,8 @@ end
 -- >>> shared/queue.lua (written by scripts/codegen.mjs)
 local clock = redis.call("TIME")
 local now = clock[1] * 1000000 + clock[2]
-local lastFence = tonumber(redis.call("GET", KEYS[2]) or "0")
-if not lastFence then
+local lastFence = tonumber(string.match(redis.call("GET", KEYS[2]) or "0", "^%d+$"))
+if not lastFence or lastFence >= 9007199254740991 then
   return redis.error_reply("WRONGTYPE The fence of this lock holds something that effect-lock did not write")
 end
 local nextFence = string.format("%.0f", math.max(lastFence + 1, now))
@@ -33,7 +33,10 @@ local nextFence = string.format("%.0f", math.max(lastFence + 1, now))
 local waiting, dead = {}, {}
 for _, entry in ipairs(queue) do
   local token, expires, lease, channel, text = string.match(entry, "^(%S+) (%d+) (%d+) (%S+) (.*)$")
-  if token and tonumber(expires) > now then
+  if not token or #lease > 14 then
+    return redis.error_reply("WRONGTYPE The queue of this lock holds something that effect-lock did not write")
+  end
+  if tonumber(expires) > now then
     waiting[#waiting + 1] = {token = token, lease = lease, channel = channel, holder = text, entry = entry}
   else
     dead[#dead + 1] = entry
@@ -66,7 +69,10 @@ local function handOver(me)
   owner = nil
   for _, ticket in ipairs(waiting) do
     local message = table.concat({ticket.token, nextFence, ticket.lease, string.format("%.0f", now), KEYS[1]}, " ")
-    if ticket.token == me or redis.call("PUBLISH", ticket.channel, message) > 0 then
+    -- Who listens by a pattern, to everything perhaps, is counted by PUBLISH but is not the waiter.
+    local isHeard = ticket.token == me or
+      redis.call("PUBSUB", "NUMSUB", ticket.channel)[2] > 0 and redis.call("PUBLISH", ticket.channel, message) > 0
+    if isHeard then
       if ticket.entry then redis.call("LREM", KEYS[3], 1, ticket.entry) end
       return grant(ticket.token, ticket.lease, ticket.holder)
     end
