@@ -259,7 +259,11 @@ export interface Leases {
   /** Who holds the lock now; `None` when nobody does. Changes nothing. */
   readonly inspect: (key: string) => Effect.Effect<Option.Option<Inspected>, CacheBackendError>
 
-  /** Frees the lock whoever holds it, as `release` does. Answers whether it was held. */
+  /**
+   * Frees the lock whoever holds it, as `release` does; answers whether it did.
+   * A backend may read the holder first and free the lock in that name only, so
+   * that a request which its driver sends twice cannot free the next holder's.
+   */
   readonly forceRelease: (key: string) => Effect.Effect<boolean, CacheBackendError>
 }
 
