@@ -183,9 +183,9 @@ describe("building", () => {
       const deaf = yield* refused(RedisBackend.layer({ url: server.url }))
       assert.deepInclude(deaf, { operation: "connect", outcome: "Rejected", retryable: false })
 
-      process.kill(server.pid, "SIGSTOP")
+      yield* server.pause
       const frozen = yield* refused(RedisBackend.layer({ url: server.url }))
-      process.kill(server.pid, "SIGCONT")
+      yield* server.resume
       assert.deepInclude(frozen, { operation: "connect", retryable: true })
     }))
 
@@ -389,13 +389,13 @@ describe("faults", () => {
     Effect.gen(function*() {
       const server = yield* Support.start()
       const { backend, close } = yield* Support.openClosable(server)
-      process.kill(server.pid, "SIGSTOP")
+      yield* server.pause
       const start = performance.now()
       const answer = yield* Support.giveUp(backend.leases.acquire(request("k", { withinMillis: 100 })), 100)
       assert.isTrue(Option.isNone(answer))
       yield* close
       assert.isBelow(performance.now() - start, 500)
-      process.kill(server.pid, "SIGCONT")
+      yield* server.resume
     }))
 
   it.live("no error of any operation shows the password or what was sent", () =>

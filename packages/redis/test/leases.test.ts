@@ -178,10 +178,10 @@ describe("leases", () => {
       const { leases } = yield* Support.open(server)
       yield* leases.acquire(request("held"))
       const late = Effect.fnUntraced(function*(key: string) {
-        process.kill(server.pid, "SIGSTOP")
+        yield* server.pause
         const answer = yield* Support.giveUp(leases.acquire(queued(key, { withinMillis: 100 })), 100)
         yield* Effect.sleep(50)
-        process.kill(server.pid, "SIGCONT")
+        yield* server.resume
         return answer
       })
       for (const key of ["free", "held"]) {

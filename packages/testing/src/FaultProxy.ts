@@ -1,6 +1,6 @@
 /**
- * A TCP proxy between a client and a store that stops passing things on when it
- * is told to, so that a test can make the network silent without a reset.
+ * A TCP proxy between a client and a store that makes a bad network when it is
+ * told to: silent, slow, losing what goes one way, or cut at the worst moment.
  *
  * Runs on Node only.
  *
@@ -11,17 +11,22 @@ import type * as Scope from "effect/Scope"
 import * as Net from "node:net"
 
 /**
- * What the proxy does with bytes:
+ * What the proxy does with bytes and connections:
  *
  * - `pass`: passes them on, both ways; also what was held back before.
  * - `holdReplies`: passes requests on, and keeps the replies back.
- * - `swallow`: takes everything, both ways, and passes on nothing: a partition
- *   that nobody is told of. What was swallowed never arrives.
+ * - `dropReplies`: passes requests on, and loses the replies.
+ * - `dropRequests`: loses the requests, and passes replies on.
+ * - `swallow`: loses everything, both ways, the end of a connection too: a
+ *   partition that nobody is told of.
+ * - `cutOnReply`: passes requests on, and cuts the connection on which the next
+ *   reply comes, instead of delivering it; then it is `pass` again.
+ * - `refuse`: cuts all connections, and new ones at once.
  *
  * @category models
  * @since 0.1.0
  */
-export type Mode = "pass" | "holdReplies" | "swallow"
+export type Mode = "pass" | "holdReplies" | "dropReplies" | "dropRequests" | "swallow" | "cutOnReply" | "refuse"
 
 /**
  * A proxy that is listening.
@@ -34,6 +39,10 @@ export interface FaultProxy {
   readonly port: number
   /** Applies to open connections and to new ones, at once. */
   readonly setMode: (mode: Mode) => Effect.Effect<void>
+  /** From now on everything takes this many milliseconds longer, each way. */
+  readonly setLatency: (millis: number) => Effect.Effect<void>
+  /** Cuts all open connections; new ones may be made. */
+  readonly cut: Effect.Effect<void>
 }
 
 /**
@@ -48,7 +57,7 @@ export interface FaultProxy {
  *
  * const program = Effect.scoped(Effect.gen(function*() {
  *   const proxy = yield* FaultProxy.make({ port: 6379 })
- *   yield* proxy.setMode("holdReplies")
+ *   yield* proxy.setMode("dropReplies")
  *   return proxy.port > 0
  * }))
  *
@@ -61,30 +70,65 @@ export interface FaultProxy {
 export const make = (options: { readonly port: number }): Effect.Effect<FaultProxy, never, Scope.Scope> =>
   Effect.gen(function*() {
     let mode: Mode = "pass"
-    const sockets = new Set<Net.Socket>()
+    let latency = 0
+    const open = new Set<Net.Socket>()
+    /** The other ends of connections that ended while everything was swallowed. */
+    const orphans = new Set<Net.Socket>()
     const held: Array<() => void> = []
 
+    /** Calls `pass` with the bytes in their order, each after the latency of its time. */
+    const later = (pass: (bytes: Buffer) => void) => {
+      const queue: Array<Buffer> = []
+      let last = 0
+      return (bytes: Buffer) => {
+        const now = performance.now()
+        last = Math.max(last, now + latency)
+        if (last === now && queue.length === 0) return pass(bytes)
+        queue.push(bytes)
+        setTimeout(() => pass(queue.shift()!), last - now)
+      }
+    }
+
+    const cut = () => {
+      for (const socket of open) socket.destroy()
+    }
+
     const connected = (client: Net.Socket) => {
+      if (mode === "refuse") {
+        client.resetAndDestroy()
+        return
+      }
       const server = Net.connect(options.port, "127.0.0.1")
-      const pair = [client, server]
-      for (const socket of pair) {
-        sockets.add(socket)
+      const join = (socket: Net.Socket, other: Net.Socket) => {
+        open.add(socket)
         socket.setNoDelay(true)
         socket.on("error", () => {})
         socket.on("close", () => {
-          for (const other of pair) {
-            sockets.delete(other)
-            other.destroy()
-          }
+          open.delete(socket)
+          orphans.delete(socket)
+          if (mode === "swallow") orphans.add(other)
+          else other.destroy()
         })
       }
-      client.on("data", (bytes) => {
-        if (mode !== "swallow") server.write(bytes)
-      })
-      server.on("data", (bytes) => {
-        if (mode === "pass") client.write(bytes)
-        else if (mode === "holdReplies") held.push(() => client.write(bytes))
-      })
+      join(client, server)
+      join(server, client)
+      client.on(
+        "data",
+        later((bytes) => {
+          if (mode !== "swallow" && mode !== "dropRequests") server.write(bytes)
+        })
+      )
+      server.on(
+        "data",
+        later((bytes) => {
+          if (mode === "pass" || mode === "dropRequests") client.write(bytes)
+          else if (mode === "holdReplies") held.push(() => client.write(bytes))
+          else if (mode === "cutOnReply") {
+            mode = "pass"
+            client.destroy()
+          }
+        })
+      )
     }
 
     const listener = yield* Effect.acquireRelease(
@@ -94,8 +138,9 @@ export const make = (options: { readonly port: number }): Effect.Effect<FaultPro
       }),
       (listener) =>
         Effect.callback<void>((resume) => {
+          mode = "refuse"
           listener.close(() => resume(Effect.void))
-          for (const socket of sockets) socket.destroy()
+          cut()
         })
     )
     const address = listener.address()
@@ -106,6 +151,13 @@ export const make = (options: { readonly port: number }): Effect.Effect<FaultPro
           mode = next
           const waiting = held.splice(0)
           if (next === "pass") { for (const passOn of waiting) passOn() }
-        })
+          if (next === "refuse") cut()
+          if (next !== "swallow") { for (const socket of orphans) socket.destroy() }
+        }),
+      setLatency: (millis) =>
+        Effect.sync(() => {
+          latency = millis
+        }),
+      cut: Effect.sync(cut)
     }
   })

@@ -8,7 +8,7 @@
  */
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
 import * as Net from "node:net"
@@ -16,7 +16,8 @@ import * as Os from "node:os"
 import * as Path from "node:path"
 
 /**
- * A server that is running. `pid` is for tests that stop, freeze or kill it.
+ * A server that is running, and what may happen to it. Without persistence a
+ * server that was killed has forgotten everything when it is started again.
  *
  * @category models
  * @since 0.1.0
@@ -26,6 +27,14 @@ export interface RedisServer {
   readonly port: number
   readonly pid: number
   readonly version: string
+  /** Kills it without a warning (`SIGKILL`); completes when it is gone. */
+  readonly kill: Effect.Effect<void>
+  /** Stops it where it stands (`SIGSTOP`): connections stay open, and nothing answers. */
+  readonly pause: Effect.Effect<void>
+  /** Lets it go on after `pause` (`SIGCONT`). */
+  readonly resume: Effect.Effect<void>
+  /** Kills it if it still runs, and starts it again: same port, folder and arguments, for the life of the same scope. */
+  readonly restart: Effect.Effect<RedisServer, RedisServerError>
 }
 
 /**
@@ -149,8 +158,8 @@ const spawn = (file: string, port: number, folder: string, temporary: boolean, m
  *
  * It listens on `127.0.0.1` only and writes nothing to disk. `command` is
  * looked up on the `PATH`; without it, `redis-server` and `valkey-server` are.
- * `arguments` come last, so they win: `["--appendonly", "yes"]`. A `port` and a
- * `directory` of your own make it possible to start the same server again.
+ * `arguments` come last, so they win: `["--appendonly", "yes"]`. A `directory` of
+ * your own is kept.
  *
  * @category constructors
  * @since 0.1.0
@@ -178,18 +187,35 @@ export const start = Effect.fnUntraced(function*(options?: {
     Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "effect-lock-redis-"))),
     (folder) => Effect.sync(() => Fs.rmSync(folder, { recursive: true, force: true }))
   ))
-  const launch = Effect.gen(function*() {
-    const port = options?.port ?? (yield* freePort)
-    const { pid, stop } = yield* spawn(file, port, directory, temporary, options?.arguments ?? [])
-    return { port, pid, stop }
-  }).pipe(
-    Effect.timeoutOrElse({ duration: "10 seconds", orElse: () => Effect.fail(notStarted("no answer for 10 seconds")) })
-  )
-  const { pid, port } = yield* Effect.acquireRelease(
-    // Somebody else may take the free port first.
-    options?.port === undefined ? Effect.retry(launch, { times: 3 }) : launch,
-    ({ stop }) => stop,
-    { interruptible: true }
-  )
-  return { url: `redis://127.0.0.1:${port}`, port, pid, version }
+  const scope = yield* Effect.scope
+  const launch = (chosen: number | undefined): Effect.Effect<RedisServer, RedisServerError> => {
+    const spawned = Effect.gen(function*() {
+      const port = chosen ?? (yield* freePort)
+      return { port, ...yield* spawn(file, port, directory, temporary, options?.arguments ?? []) }
+    }).pipe(
+      Effect.timeoutOrElse({
+        duration: "10 seconds",
+        orElse: () => Effect.fail(notStarted("no answer for 10 seconds"))
+      })
+    )
+    return Effect.acquireRelease(
+      // Somebody else may take the free port first.
+      chosen === undefined ? Effect.retry(spawned, { times: 3 }) : spawned,
+      ({ stop }) => stop,
+      { interruptible: true }
+    ).pipe(
+      Effect.map(({ pid, port, stop }): RedisServer => ({
+        url: `redis://127.0.0.1:${port}`,
+        port,
+        pid,
+        version,
+        kill: stop,
+        pause: Effect.sync(() => void process.kill(pid, "SIGSTOP")),
+        resume: Effect.sync(() => void process.kill(pid, "SIGCONT")),
+        restart: Effect.andThen(stop, Effect.suspend(() => launch(port)))
+      })),
+      Scope.provide(scope)
+    )
+  }
+  return yield* launch(options?.port)
 })
