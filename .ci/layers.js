@@ -22,7 +22,11 @@ const layers = {
   engine: {
     modules: [
       "internal/attempt",
+      "internal/envelope",
       "internal/held",
+      "internal/lookup",
+      "internal/outage",
+      "internal/program",
       "internal/release",
       "internal/tenure",
       "internal/token",
@@ -35,13 +39,17 @@ const layers = {
     modules: ["Lock"],
     imports: ["values", "contract", "engine"]
   },
+  features: {
+    modules: ["Memo"],
+    imports: ["values", "contract", "engine", "lock"]
+  },
   backends: {
     modules: ["MemoryBackend"],
     imports: ["values", "contract"]
   },
   entry: {
     modules: ["index"],
-    imports: ["values", "contract", "engine", "lock", "backends"]
+    imports: ["values", "contract", "engine", "lock", "features", "backends"]
   }
 }
 
@@ -51,7 +59,7 @@ const outside = {
   redis: { packages: ["effect", "ioredis", "node:"], layers: ["values", "contract"] },
   testing: {
     packages: ["effect", "@effect/vitest", "vitest", "node:"],
-    layers: ["values", "contract", "lock", "backends"]
+    layers: ["values", "contract", "lock", "features", "backends"]
   }
 }
 

@@ -30,7 +30,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FiberSet from "effect/FiberSet"
-import type * as Option from "effect/Option"
+import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { Holder } from "./Holder.ts"
 import { answerWithin, bounded } from "./internal/bounded.ts"
@@ -116,8 +116,8 @@ export interface Contended {
 }
 
 /**
- * How a wait for one's turn ends: the store handed the lock over, or it is
- * worth looking again.
+ * How a wait for one's turn ends: the store handed the lock over, or whoever
+ * held it settled what the waiter waits for, or it is worth looking again.
  *
  * `HandedOver.monotonicMillis` is a moment on this process's monotonic clock
  * (`Clock.monotonicTimeNanos`, in milliseconds) that surely lies *before* the
@@ -134,6 +134,7 @@ export type Turn =
     readonly remainingMillis: number
     readonly monotonicMillis: number
   }
+  | { readonly _tag: "Settled"; readonly bytes: Uint8Array; readonly version: number }
   | { readonly _tag: "TryAgain" }
 
 /**
@@ -322,6 +323,125 @@ export interface Values {
 }
 
 /**
+ * A request for a value, or for the right to compute it: an acquire of the lock
+ * of the same key. A value counts only if its version is above `seen`; `0` takes
+ * any, the version of a value that was no good asks for a better one.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface LookupRequest extends AcquireRequest {
+  readonly seen: number
+}
+
+/**
+ * There is a value. Nothing was acquired or queued, but what `token` has from
+ * an earlier request stays.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Found extends Value {
+  readonly _tag: "Found"
+}
+
+/**
+ * The caller computes the value. `version` is that of the value which was not
+ * good enough, `0` if there was none: pass it on to `settle`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface GrantedLookup extends Granted {
+  readonly version: number
+}
+
+/**
+ * What became of a lookup: `bytes` to store for `timeToLiveMillis`, or with `0`
+ * only to tell those who wait. `expected` is the version that the grant named:
+ * a value that is newer was written or invalidated since, and stays. `announce`
+ * tells those who watch.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface SettleRequest {
+  readonly key: string
+  readonly token: string
+  readonly bytes: Uint8Array
+  readonly timeToLiveMillis: number
+  readonly expected: number
+  readonly announce: boolean
+}
+
+/**
+ * The lookup is over and its lock free. `version` is that of the stored value,
+ * or `0` if it was not to be stored.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Settled {
+  readonly _tag: "Settled"
+  readonly version: number
+}
+
+/**
+ * Nothing was stored nor told to anybody, because the stored value is newer
+ * than `expected`. The lock is free or handed on.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Outdated {
+  readonly _tag: "Outdated"
+}
+
+/**
+ * The operations that concern a value and the lock of the same key in one step.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Lookups {
+  /**
+   * The value, or what `acquire` answers. Stopped after, or the answer lost: as
+   * with `acquire`.
+   */
+  readonly getOrAcquire: (request: LookupRequest) => Effect.Effect<Found | GrantedLookup | Contended, CacheBackendError>
+
+  /**
+   * If `token` holds the lock: stores the bytes unless the value is newer than
+   * expected, frees the lock, drops all tickets of the key and tells their
+   * owners the bytes as `Settled`. Otherwise changes nothing.
+   *
+   * The answer lost: repeated, it is `NotHeld`, and the value is stored.
+   */
+  readonly settle: (request: SettleRequest) => Effect.Effect<Settled | Outdated | NotHeld, CacheBackendError>
+
+  /**
+   * Removes the value and answers whether there was one. While somebody holds
+   * the lock of the key, `mark` takes its place for a day at most, so that what
+   * is computed now is outdated when it is settled.
+   */
+  readonly invalidate: (
+    key: string,
+    mark: Uint8Array,
+    announce: boolean
+  ) => Effect.Effect<boolean, CacheBackendError>
+
+  /**
+   * Calls `changed` with each key that is announced and the version of its value
+   * now, `Infinity` if it was invalidated; and with `undefined` when announcements
+   * may have been lost. As long as the scope lives. A store that cannot tell does
+   * nothing.
+   */
+  readonly watch: (
+    changed: (key: string | undefined, version: number) => void
+  ) => Effect.Effect<void, CacheBackendError, Scope.Scope>
+}
+
+/**
  * The service that locks and memos stand on.
  *
  * **When to use**
@@ -353,6 +473,9 @@ export class CacheBackend extends Context.Service<CacheBackend, {
   readonly timeLimitMillis: number
   readonly leases: Leases
   readonly values: Values
+  readonly lookups: Lookups
+  /** The life of the backend. */
+  readonly scope: Scope.Scope
   /**
    * Runs an effect as long as the backend lives, not as long as the caller:
    * for undoing what a caller left behind. With `afterMillis` it runs that much
@@ -371,6 +494,9 @@ export class CacheBackend extends Context.Service<CacheBackend, {
  * says if that is less, whatever the driver does: a driver's promise may never
  * settle. An operation that hits its limit fails as `Unknown` and goes on in
  * nobody's name. A store in this process, which answers at once, needs none.
+ *
+ * Without `lookups` they are put together from the other operations, at the
+ * price of more round trips.
  *
  * The scope is the life of the backend: use `make` inside `Layer.effect`.
  *
@@ -412,8 +538,11 @@ export const make = Effect.fnUntraced(function*(options: {
   readonly timeLimit?: Duration.Input | undefined
   readonly leases: Leases
   readonly values: Values
+  readonly lookups?: Lookups | undefined
 }): Effect.fn.Return<CacheBackend["Service"], never, Scope.Scope> {
   const { capabilities, leases, name, timeLimit, values } = options
+  const lookups = options.lookups ?? deriveLookups(leases, values)
+  const scope = yield* Effect.scope
   const background = yield* FiberSet.make<void>()
   const closing = Deferred.makeUnsafe<void>()
   yield* Effect.addFinalizer(() =>
@@ -426,6 +555,7 @@ export const make = Effect.fnUntraced(function*(options: {
     name,
     capabilities,
     timeLimitMillis,
+    scope,
     inBackground: (effect, afterMillis) => {
       const due = afterMillis === undefined
         ? effect
@@ -445,8 +575,64 @@ export const make = Effect.fnUntraced(function*(options: {
       remove: (key) => limited("remove", values.remove(key)),
       compareAndSet: (key, bytes, timeToLive, expected) =>
         limited("compareAndSet", values.compareAndSet(key, bytes, timeToLive, expected))
+    },
+    lookups: {
+      ...lookups,
+      invalidate: (key, mark, announce) => limited("invalidate", lookups.invalidate(key, mark, announce))
     }
   }
+})
+
+const DAY = 86_400_000
+
+/**
+ * The lookups of a store that has no single step for them. Where two steps leave
+ * a gap, versions close it: a value that came in between is not overwritten.
+ */
+const deriveLookups = (leases: Leases, values: Values): Lookups => ({
+  getOrAcquire: Effect.fnUntraced(function*(request): Effect.fn.Return<
+    Found | GrantedLookup | Contended,
+    CacheBackendError
+  > {
+    const { key, seen, token } = request
+    const before = yield* values.get(key)
+    if (Option.isSome(before) && before.value.version > seen) return { _tag: "Found", ...before.value }
+    const answer = yield* leases.acquire(request)
+    if (answer._tag === "Contended") return answer
+    const after = yield* values.get(key)
+    if (Option.isNone(after)) return { ...answer, version: 0 }
+    if (after.value.version <= seen) return { ...answer, version: after.value.version }
+    yield* leases.withdraw(key, token)
+    return { _tag: "Found", ...after.value }
+  }),
+
+  settle: Effect.fnUntraced(function*({ bytes, expected, key, timeToLiveMillis, token }): Effect.fn.Return<
+    Settled | Outdated | NotHeld,
+    CacheBackendError
+  > {
+    const held = yield* leases.inspect(key)
+    if (Option.isNone(held)) return { _tag: "NotHeld", reason: "Vanished" }
+    if (held.value.token !== token) return { _tag: "NotHeld", reason: "Stolen" }
+    let version: Option.Option<number> = Option.some(0)
+    if (timeToLiveMillis > 0) {
+      const stored = Option.match(yield* values.get(key), { onNone: () => 0, onSome: (value) => value.version })
+      version = stored > expected ? Option.none() : yield* values.compareAndSet(key, bytes, timeToLiveMillis, stored)
+    }
+    yield* leases.release(key, token)
+    return Option.match(version, {
+      onNone: () => ({ _tag: "Outdated" }),
+      onSome: (version) => ({ _tag: "Settled", version })
+    })
+  }),
+
+  invalidate: Effect.fnUntraced(function*(key, mark): Effect.fn.Return<boolean, CacheBackendError> {
+    if (Option.isNone(yield* leases.inspect(key))) return yield* values.remove(key)
+    const before = yield* values.get(key)
+    yield* values.set(key, mark, DAY)
+    return Option.isSome(before)
+  }),
+
+  watch: () => Effect.void
 })
 
 // Half a second of the real clock, also where a `TestClock` rules: nobody advances it

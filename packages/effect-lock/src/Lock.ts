@@ -21,13 +21,13 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import { CacheBackend } from "./CacheBackend.ts"
 import * as Attempt from "./internal/attempt.ts"
 import * as Held from "./internal/held.ts"
 import * as Options from "./internal/options.ts"
+import { runUnder } from "./internal/program.ts"
 import { type Use, use } from "./internal/release.ts"
 import * as Tenure from "./internal/tenure.ts"
 import * as Watchdog from "./internal/watchdog.ts"
@@ -281,22 +281,8 @@ const run = Effect.fnUntraced(function*<A, E, R>(
   program: Effect.Effect<A, E, R>,
   restore: Restore
 ): Effect.fn.Return<A, E | LockLost, R> {
-  const now = () => Tenure.instant(tenure.clock)
-  let exit: Exit.Exit<A, E> = Exit.interrupt()
-  let interrupted = false
-  if (Tenure.check(tenure, now()) === undefined) {
-    const fiber = yield* Effect.withFiber((parent) =>
-      Effect.forkChild(Held.during(program, parent, tenure), { startImmediately: true })
-    )
-    const interrupt = () => fiber.interruptUnsafe()
-    tenure.programs.add(interrupt)
-    if (tenure.status === "lost") interrupt()
-    interrupted = Exit.isFailure(yield* Effect.exit(restore(Fiber.await(fiber))))
-    if (interrupted) interrupt()
-    exit = yield* Fiber.await(fiber)
-    tenure.programs.delete(interrupt)
-  }
-  const late = Math.max(0, -Tenure.left(tenure, now()))
+  const { exit, interrupted } = yield* runUnder(tenure, program, restore, true)
+  const late = Math.max(0, -Tenure.left(tenure, Tenure.instant(tenure.clock)))
   const ended = yield* Effect.exit(end)
   if (Exit.isSuccess(ended)) return yield* exit
   const failure = Option.getOrUndefined(Cause.findErrorOption(ended.cause))

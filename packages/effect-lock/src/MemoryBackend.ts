@@ -64,7 +64,7 @@ const makeCounter = (): Effect.Effect<() => number> =>
     return () => last = Math.max(last + 1, Math.floor(clock.currentTimeMillisUnsafe() * 1000))
   })
 
-const makeLeases = (nextFence: () => number): Backend.Leases => {
+const makeLeases = (nextFence: () => number) => {
   const places = new Map<string, Place>()
   const mailboxes = new Map<string, Mailbox>()
 
@@ -132,40 +132,57 @@ const makeLeases = (nextFence: () => number): Backend.Leases => {
     reason: owner === undefined ? "Vanished" : "Stolen"
   })
 
-  return {
-    acquire: ({ holder, key, leaseMillis, ticketMillis, token }) =>
-      at((now, dispatcher) => {
-        const place = open(key, now)
-        let owner = ownerOf(place, now)
-        if (owner === undefined) {
-          const next = first(place, now)
-          if (next !== undefined && next[0] !== token) handOver(place, next, now, dispatcher)
-          else grant(place, token, { leaseMillis, holder }, now)
-          owner = place.owner!
-        }
-        if (owner.token === token) {
-          drop(token)
-          const { expiresAt, fencingToken } = owner
-          return { _tag: "Granted", fencingToken, remainingMillis: expiresAt - now }
-        }
-        let queuedAhead = 0
-        for (const [other, ticket] of place.tickets) {
-          if (other === token) break
-          if (ticket.expiresAt > now) queuedAhead++
-        }
-        if (ticketMillis > 0) {
-          const ticket = place.tickets.get(token)
-          if (ticket !== undefined) ticket.expiresAt = now + ticketMillis
-          else place.tickets.set(token, { leaseMillis, holder, expiresAt: now + ticketMillis })
-          if (!mailboxes.has(token)) mailboxes.set(token, { turn: undefined, wake: () => {} })
-        }
-        return {
-          _tag: "Contended",
-          remainingMillis: owner.expiresAt - now,
-          queuedAhead,
-          holder: Option.some(owner.holder)
-        }
-      }),
+  const acquire = (
+    { holder, key, leaseMillis, ticketMillis, token }: Backend.AcquireRequest,
+    now: number,
+    dispatcher: Dispatcher
+  ): Backend.Granted | Backend.Contended => {
+    const place = open(key, now)
+    let owner = ownerOf(place, now)
+    if (owner === undefined) {
+      const next = first(place, now)
+      if (next !== undefined && next[0] !== token) handOver(place, next, now, dispatcher)
+      else grant(place, token, { leaseMillis, holder }, now)
+      owner = place.owner!
+    }
+    if (owner.token === token) {
+      drop(token)
+      const { expiresAt, fencingToken } = owner
+      return { _tag: "Granted", fencingToken, remainingMillis: expiresAt - now }
+    }
+    let queuedAhead = 0
+    for (const [other, ticket] of place.tickets) {
+      if (other === token) break
+      if (ticket.expiresAt > now) queuedAhead++
+    }
+    if (ticketMillis > 0) {
+      const ticket = place.tickets.get(token)
+      if (ticket !== undefined) ticket.expiresAt = now + ticketMillis
+      else place.tickets.set(token, { leaseMillis, holder, expiresAt: now + ticketMillis })
+      if (!mailboxes.has(token)) mailboxes.set(token, { turn: undefined, wake: () => {} })
+    }
+    return {
+      _tag: "Contended",
+      remainingMillis: owner.expiresAt - now,
+      queuedAhead,
+      holder: Option.some(owner.holder)
+    }
+  }
+
+  /** Frees the key of `token`, and tells all who wait for it the same. */
+  const settle = (key: string, bytes: Uint8Array, version: number, now: number, dispatcher: Dispatcher): void => {
+    const place = places.get(key)
+    for (const [token, ticket] of place?.tickets ?? []) {
+      const mailbox = mailboxes.get(token)
+      if (mailbox === undefined || ticket.expiresAt <= now) continue
+      mailbox.turn = { _tag: "Settled", bytes: bytes.slice(), version }
+      dispatcher.scheduleTask(() => mailbox.wake(), 0)
+    }
+    places.delete(key)
+  }
+
+  const leases: Backend.Leases = {
+    acquire: (request) => at((now, dispatcher) => acquire(request, now, dispatcher)),
 
     awaitTurn: (_key, token) =>
       Effect.callback((resume) => {
@@ -235,31 +252,40 @@ const makeLeases = (nextFence: () => number): Backend.Leases => {
         return held
       })
   }
+
+  return {
+    leases,
+    acquire,
+    settle,
+    release: (key: string, now: number, dispatcher: Dispatcher) => free(key, places.get(key)!, now, dispatcher),
+    ownerOf: (key: string, now: number) => ownerOf(places.get(key), now),
+    notHeld
+  }
 }
 
-const makeValues = (nextVersion: () => number): Backend.Values => {
-  const values = new Map<string, Stored>()
+const makeValues = (nextVersion: () => number) => {
+  const entries = new Map<string, Stored>()
   let sweepAt = 64
 
   const read = (key: string, now: number): Stored | undefined => {
-    const stored = values.get(key)
+    const stored = entries.get(key)
     if (stored === undefined || stored.expiresAt > now) return stored
-    values.delete(key)
+    entries.delete(key)
     return undefined
   }
 
   // Values that nobody reads again are swept in the same way.
   const sweep = (now: number) => {
-    if (values.size < sweepAt) return
-    for (const key of values.keys()) read(key, now)
-    sweepAt = Math.max(64, values.size * 2)
+    if (entries.size < sweepAt) return
+    for (const key of entries.keys()) read(key, now)
+    sweepAt = Math.max(64, entries.size * 2)
   }
 
   const write = (key: string, bytes: Uint8Array, timeToLiveMillis: number, now: number): number => {
     sweep(now)
     const version = nextVersion()
     // A copy: the caller may reuse its buffer, as it may with any other store.
-    values.set(key, { bytes: bytes.slice(), version, expiresAt: now + timeToLiveMillis })
+    entries.set(key, { bytes: bytes.slice(), version, expiresAt: now + timeToLiveMillis })
     return version
   }
 
@@ -268,17 +294,74 @@ const makeValues = (nextVersion: () => number): Backend.Values => {
     return stored === undefined ? Option.none() : Option.some({ bytes: stored.bytes.slice(), version: stored.version })
   }
 
-  return {
+  const values: Backend.Values = {
     get: (key) => at((now) => get(key, now)),
     getMany: (keys) => at((now) => keys.map((key) => get(key, now))),
     set: (key, bytes, timeToLiveMillis) => at((now) => write(key, bytes, timeToLiveMillis, now)),
-    remove: (key) => at((now) => read(key, now) !== undefined && values.delete(key)),
+    remove: (key) => at((now) => read(key, now) !== undefined && entries.delete(key)),
     compareAndSet: (key, bytes, timeToLiveMillis, expected) =>
       at((now) =>
         (read(key, now)?.version ?? 0) === expected
           ? Option.some(write(key, bytes, timeToLiveMillis, now))
           : Option.none()
       )
+  }
+
+  return { values, get, write, remove: (key: string) => entries.delete(key) }
+}
+
+const DAY = 86_400_000
+
+const makeLookups = (
+  locks: ReturnType<typeof makeLeases>,
+  values: ReturnType<typeof makeValues>
+): Backend.Lookups => {
+  const watchers = new Set<(key: string, version: number) => void>()
+
+  const tell = (key: string, version: number, announce: boolean) => {
+    if (announce) { for (const changed of watchers) changed(key, version) }
+  }
+
+  const versionOf = (value: Option.Option<Backend.Value>) => Option.isSome(value) ? value.value.version : 0
+
+  return {
+    getOrAcquire: (request) =>
+      at((now, dispatcher) => {
+        const value = values.get(request.key, now)
+        const version = versionOf(value)
+        if (Option.isSome(value) && version > request.seen) return { _tag: "Found", ...value.value }
+        const answer = locks.acquire(request, now, dispatcher)
+        return answer._tag === "Granted" ? { ...answer, version } : answer
+      }),
+
+    settle: ({ announce, bytes, expected, key, timeToLiveMillis, token }) =>
+      at((now, dispatcher) => {
+        const owner = locks.ownerOf(key, now)
+        if (owner?.token !== token) return locks.notHeld(owner)
+        if (versionOf(values.get(key, now)) > expected) {
+          locks.release(key, now, dispatcher)
+          return { _tag: "Outdated" }
+        }
+        const version = timeToLiveMillis > 0 ? values.write(key, bytes, timeToLiveMillis, now) : 0
+        locks.settle(key, bytes, version, now, dispatcher)
+        tell(key, version, announce)
+        return { _tag: "Settled", version }
+      }),
+
+    invalidate: (key, mark, announce) =>
+      at((now) => {
+        const existed = Option.isSome(values.get(key, now))
+        if (locks.ownerOf(key, now) === undefined) values.remove(key)
+        else values.write(key, mark, DAY, now)
+        tell(key, Infinity, announce)
+        return existed
+      }),
+
+    watch: (changed) =>
+      Effect.asVoid(Effect.acquireRelease(
+        Effect.sync(() => watchers.add(changed)),
+        () => Effect.sync(() => watchers.delete(changed))
+      ))
   }
 }
 
@@ -318,6 +401,8 @@ export const MemoryLayer: Layer.Layer<CacheBackend> = Layer.effect(
   CacheBackend,
   Effect.gen(function*() {
     const next = yield* makeCounter()
+    const locks = makeLeases(next)
+    const values = makeValues(next)
     return yield* Backend.make({
       name: "memory",
       capabilities: {
@@ -328,8 +413,9 @@ export const MemoryLayer: Layer.Layer<CacheBackend> = Layer.effect(
         fencing: true,
         granularityMillis: 0
       },
-      leases: makeLeases(next),
-      values: makeValues(next)
+      leases: locks.leases,
+      values: values.values,
+      lookups: makeLookups(locks, values)
     })
   })
 )

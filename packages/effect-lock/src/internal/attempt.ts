@@ -25,12 +25,13 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { absurd } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Pull from "effect/Pull"
 import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
 import * as Backoff from "../Backoff.ts"
-import type { CacheBackend, Contended, Turn } from "../CacheBackend.ts"
+import type { AcquireRequest, CacheBackend, Contended, Granted, Turn } from "../CacheBackend.ts"
 import type { Holder } from "../Holder.ts"
 import { type CacheBackendError, LockTimeout } from "../LockError.ts"
 import { answerWithin, bounded } from "./bounded.ts"
@@ -51,23 +52,38 @@ const LOOK = 12_000
 const UNDO_LIMIT = 1000
 const lookAgain: Exit.Exit<Turn> = Exit.succeed({ _tag: "TryAgain" })
 
+/** The caller has what it came for, without the lock. */
+export interface Spared<A> {
+  readonly _tag: "Spared"
+  readonly value: A
+}
+
+/** What a caller asks of the store, and may get instead of the lock. */
+export interface Errand<A> {
+  readonly ask: (request: AcquireRequest) => Effect.Effect<Granted | Contended | Spared<A>, CacheBackendError>
+  readonly hear: (turn: Turn) => Exclude<Turn, { readonly _tag: "Settled" }> | Spared<A>
+  /** Whether an error of the store is waited out, or ends it. */
+  readonly isPatient: boolean
+}
+
 /**
  * Takes its place in the line of this process, runs the loop when it is its
  * turn, and passes the turn on. To be called in an uninterruptible region, with
  * its `restore`, in which the caller then arranges for the release.
  */
-export const acquire = Effect.fnUntraced(function*(
+export const run = Effect.fnUntraced(function*<A>(
   backend: Backend,
   key: string,
   options: Resolved,
   clock: Clock.Clock,
-  restore: Restore
-): Effect.fn.Return<Tenure.Tenure, Failure> {
+  restore: Restore,
+  errand: Errand<A>
+): Effect.fn.Return<Tenure.Tenure | Spared<A>, Failure> {
   const start = Tenure.instant(clock)
   const turnstile = Turnstile.turnstileOf(backend)
   // A single attempt waits for nobody, so it does not stand in line either.
   if (options.waitMillis === 0) {
-    return yield* loop(backend, key, options, clock, restore, start, Turnstile.makeLine(), false)
+    return yield* loop(backend, key, options, clock, restore, errand, start, Turnstile.makeLine(), false)
   }
   const standing = turnstile.get(key)
   const line = standing ?? Turnstile.open(turnstile, key)
@@ -80,21 +96,41 @@ export const acquire = Effect.fnUntraced(function*(
     }
   }
   return yield* Effect.onExitPrimitive(
-    loop(backend, key, options, clock, restore, start, line, line.answers > answers),
+    loop(backend, key, options, clock, restore, errand, start, line, line.answers > answers),
     () => Turnstile.leave(turnstile, key)
   )
 })
 
-const loop = Effect.fnUntraced(function*(
+/** The lock and nothing else. */
+export const acquire = (
+  backend: Backend,
+  key: string,
+  options: Resolved,
+  clock: Clock.Clock,
+  restore: Restore
+): Effect.Effect<Tenure.Tenure, Failure> => {
+  const errand: Errand<never> = {
+    ask: backend.leases.acquire,
+    hear: (turn) => turn._tag === "Settled" ? { _tag: "TryAgain" } : turn,
+    isPatient: true
+  }
+  return Effect.map(
+    run(backend, key, options, clock, restore, errand),
+    (got) => "_tag" in got ? absurd(got.value) : got
+  )
+}
+
+const loop = Effect.fnUntraced(function*<A>(
   backend: Backend,
   key: string,
   options: Resolved,
   clock: Clock.Clock,
   restore: Restore,
+  errand: Errand<A>,
   start: Deadline.Instant,
   line: Turnstile.Line,
   answeredBefore: boolean
-): Effect.fn.Return<Tenure.Tenure, Failure> {
+): Effect.fn.Return<Tenure.Tenure | Spared<A>, Failure> {
   const { capabilities, leases } = backend
   const { leaseMillis, waitMillis } = options
   const waits = waitMillis > 0
@@ -125,14 +161,14 @@ const loop = Effect.fnUntraced(function*(
   const giveUp = (now: Deadline.Instant): Failure =>
     (answered ? undefined : line.trouble) ?? timedOut(key, start, now, line.holder)
 
-  const ask = Effect.fnUntraced(function*(): Effect.fn.Return<Tenure.Tenure, Failure> {
+  const ask = Effect.fnUntraced(function*(): Effect.fn.Return<Tenure.Tenure | Spared<A>, Failure> {
     while (true) {
       const sentAt = Tenure.instant(clock)
       const waitLeft = waitMillis - Deadline.elapsed(start, sentAt)
       const patience = waits ? Math.max(waitLeft, 1) : Infinity
       const withinMillis = Math.min(backend.timeLimitMillis, leaseMillis * 2 / 3, patience, TICKET)
       const ticketMillis = waits ? Math.min(TICKET, patience + 1000) : 0
-      const request = leases.acquire({ key, token, leaseMillis, withinMillis, ticketMillis, holder })
+      const request = errand.ask({ key, token, leaseMillis, withinMillis, ticketMillis, holder })
       const exit = yield* Effect.exit(restore(answerWithin(request, withinMillis, backend.name, "acquire")))
       // Where nobody wakes us, or the store gave no answer, the schedule says when to look again.
       let delay: number | undefined
@@ -141,6 +177,10 @@ const loop = Effect.fnUntraced(function*(
         line.trouble = undefined
         line.answers++
         answered = true
+        if (answer._tag === "Spared") {
+          yield* abandon()
+          return answer
+        }
         mayHoldSomething ||= answer._tag === "Granted" || waits
         if (answer._tag === "Granted") {
           const tenure = grant(answer.fencingToken, answer.remainingMillis, sentAt)
@@ -156,7 +196,7 @@ const loop = Effect.fnUntraced(function*(
           mayHoldSomething = true
           doubtUntil = sentAt.monotonic + withinMillis
         }
-        if (error === undefined || !error.retryable) return yield* Effect.failCause(exit.cause)
+        if (error === undefined || !error.retryable || !errand.isPatient) return yield* Effect.failCause(exit.cause)
         line.trouble = error
       }
 
@@ -169,8 +209,13 @@ const loop = Effect.fnUntraced(function*(
       const left = waitMillis - Deadline.elapsed(start, before)
       if (Deadline.isOver(left) || delay === undefined) return yield* giveUp(before)
       const wait = Deadline.timer(Math.min(delay, left))
-      const turn = yield* restore(bounded(leases.awaitTurn(key, token), wait, () => lookAgain))
+      const turn = errand.hear(yield* restore(bounded(leases.awaitTurn(key, token), wait, () => lookAgain)))
       const now = Tenure.instant(clock)
+      if (turn._tag === "Spared") {
+        // Whoever settled dropped the ticket too. Only a request without an answer may still do something.
+        if (doubtUntil > now.monotonic) yield* abandon()
+        return turn
+      }
       if (turn._tag === "HandedOver") {
         const { fencingToken, monotonicMillis, remainingMillis } = turn
         // The wall clock of then, by that of the last request: this machine may have slept since.

@@ -28,11 +28,17 @@ const show = (input: unknown): string =>
     ? JSON.stringify(input)
     : String(input)
 
-const millis = (option: string, input: Duration.Input, least: number, bound: string): number => {
+const millis = (
+  option: string,
+  input: Duration.Input,
+  least: number,
+  bound: string,
+  most: number = Deadline.LONGEST
+): number => {
   const parsed = Duration.fromInput(input)
   const value = Option.isNone(parsed) || Number.isNaN(input) ? NaN : Duration.toMillis(parsed.value)
   // Not "value < least": NaN must fail too.
-  if (!(value >= least) || (value > Deadline.LONGEST && value !== Infinity)) {
+  if (!(value >= least) || (value > most && value !== Infinity)) {
     throw new InvalidOption({ option, value: show(input), bound })
   }
   return value
@@ -41,6 +47,12 @@ const millis = (option: string, input: Duration.Input, least: number, bound: str
 /** `leaseDuration`, of an acquire or of a renewal by hand. */
 export const leaseMillis = (input: Duration.Input): number =>
   millis("leaseDuration", input, SHORTEST_LEASE, "between 10 milliseconds and 24 days, or Infinity")
+
+const CENTURY = 100 * 365.25 * 86_400_000
+
+/** A time to live or the like, for which the store needs no timer of ours. */
+export const duration = (option: string, input: Duration.Input): number =>
+  millis(option, input, 0, "zero, at most 100 years, or Infinity", CENTURY)
 
 const metadata = (record: { readonly [name: string]: string }) => {
   const text = JSON.stringify(record)

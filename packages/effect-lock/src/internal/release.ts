@@ -5,6 +5,7 @@
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type { NotHeld } from "../CacheBackend.ts"
 import type { CacheBackendError, LockLost } from "../LockError.ts"
 import { untilAcknowledged, withdraw } from "./attempt.ts"
 import { answerWithin } from "./bounded.ts"
@@ -40,16 +41,21 @@ export const use = (tenure: Tenure.Tenure): Use => {
   }
 }
 
-const release = (self: Tenure.Tenure): Effect.Effect<void, LockLost | CacheBackendError> =>
+/** Ends a tenure that nobody uses any more; repeating it gives the first answer. */
+export const release = (self: Tenure.Tenure): Effect.Effect<void, LockLost | CacheBackendError> =>
   Effect.suspend(() => {
     if (self.closing !== undefined) return Deferred.await(self.closing)
     const closing = self.closing = Deferred.makeUnsafe()
-    return Effect.onExit(releaseOnce(self), (exit) => Deferred.done(closing, exit))
+    const { backend, key, token } = self
+    const call = answerWithin(backend.leases.release(key, token), FOREGROUND, backend.name, "release")
+    return Effect.onExit(Effect.asVoid(endBy(self, call)), (exit) => Deferred.done(closing, exit))
   })
 
-const releaseOnce = Effect.fnUntraced(function*(
-  self: Tenure.Tenure
-): Effect.fn.Return<void, LockLost | CacheBackendError> {
+/** Ends a tenure by a call that frees the lock in the store. */
+export const endBy = Effect.fnUntraced(function*<A extends { readonly _tag: string }>(
+  self: Tenure.Tenure,
+  call: Effect.Effect<A | NotHeld, CacheBackendError>
+): Effect.fn.Return<A | NotHeld, LockLost | CacheBackendError> {
   const { backend, clock, doubtUntil, key, leaseMillis, token } = self
   const sentAt = Tenure.instant(clock)
   if (self.status === "held" && Deadline.isOver(Tenure.left(self, sentAt))) {
@@ -62,7 +68,6 @@ const releaseOnce = Effect.fnUntraced(function*(
   // Before the request: a renewal that is under way must not report a loss that is only this release.
   self.status = "released"
   self.watchdog?.interruptUnsafe()
-  const call = answerWithin(backend.leases.release(key, token), FOREGROUND, backend.name, "release")
   const exit = yield* Effect.exit(call)
   const now = Tenure.instant(clock)
   // Whatever the store answered, a request whose answer was lost may still be granted again.
@@ -72,7 +77,10 @@ const releaseOnce = Effect.fnUntraced(function*(
     return yield* Effect.failCause(exit.cause)
   }
   // Not ours before the deadline: somebody removed it. After it: the release was slow, and the lock held until it was sent.
-  if (exit.value._tag === "NotHeld" && !Deadline.isOver(Tenure.left(self, now))) {
+  if (isNotHeld(exit.value) && !Deadline.isOver(Tenure.left(self, now))) {
     return yield* self.loss = Tenure.lostAt(self, now, exit.value.reason)
   }
+  return exit.value
 })
+
+const isNotHeld = (answer: { readonly _tag: string }): answer is NotHeld => answer._tag === "NotHeld"

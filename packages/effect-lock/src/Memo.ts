@@ -1,0 +1,434 @@
+/**
+ * One computation per key, across all processes.
+ *
+ * Whoever asks first for a value that is not stored takes the lock of its key,
+ * computes it, stores it, and tells everybody who waits, here and in other
+ * processes. A failure goes to all of them too. What was computed is never lost
+ * to its callers because the store fails.
+ *
+ * Start with {@link memoize}; {@link make} is the same for many keys.
+ * `internal/lookup` is the protocol, `internal/envelope` what is stored.
+ *
+ * @since 0.1.0
+ */
+import * as Cache from "effect/Cache"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
+import * as Exit from "effect/Exit"
+import { identity } from "effect/Function"
+import * as Hash from "effect/Hash"
+import * as Option from "effect/Option"
+import type * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
+import { CacheBackend } from "./CacheBackend.ts"
+import * as Envelope from "./internal/envelope.ts"
+import * as Held from "./internal/held.ts"
+import * as Lookup from "./internal/lookup.ts"
+import * as Resolve from "./internal/options.ts"
+import * as Lock from "./Lock.ts"
+import { type CacheBackendError, InvalidOption, LockReentered, type LockTimeout } from "./LockError.ts"
+
+/**
+ * What a result is kept under: a text, or several parts of which none can be
+ * mistaken for another.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Key = string | ReadonlyArray<string>
+
+/**
+ * How results are stored, shared and kept fresh.
+ *
+ * **Example** (Stale values while one process refreshes)
+ *
+ * ```ts
+ * import * as Schema from "effect/Schema"
+ * import type * as Memo from "effect-lock/Memo"
+ *
+ * export const options: Memo.Options<number> = {
+ *   success: Schema.Number,
+ *   timeToLive: "1 minute",
+ *   staleWhileRevalidate: "10 minutes"
+ * }
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options<
+  A,
+  E = never,
+  W extends "fail" | "compute" | "stale" = "fail",
+  B extends "compute" | "fail" = "compute",
+  K = string
+> {
+  /** How a value is written and read. What was written by another schema is a miss. */
+  readonly success: Schema.Codec<A, unknown>
+
+  /**
+   * How a failure is written and read. Without it a failure is not told to those
+   * who wait in other processes; the next of them computes instead.
+   */
+  readonly error?: Schema.Codec<E, unknown> | undefined
+
+  /**
+   * For how long a result is fresh. A duration is for successes, and failures are
+   * not stored; a function says it for each result. Zero is not stored, and still
+   * told to those who wait.
+   */
+  readonly timeToLive: Duration.Input | ((exit: Exit.Exit<A, E>, key: K) => Duration.Input)
+
+  /** For how long the store keeps the lock of a lookup without hearing from its process. Default: as `Lock.Defaults`. */
+  readonly leaseDuration?: Duration.Input | undefined
+
+  /** For how long to wait while another process computes. Default: as `Lock.Defaults`. */
+  readonly waitTimeout?: Duration.Input | undefined
+
+  /**
+   * After that: `"fail"` with `LockTimeout` (the default), `"compute"` without the
+   * lock, or serve what is `"stale"` and fail only if nothing is.
+   */
+  readonly onWaitTimeout?: W | undefined
+
+  /**
+   * When the store is down or slow: `"compute"` without it, once in this process
+   * for all who ask together (the default), or `"fail"` with `CacheBackendError`.
+   * The store is then left alone for a while.
+   */
+  readonly onBackendError?: B | undefined
+
+  /**
+   * When the lock is lost during a lookup: `"interrupt"` it and begin again (the
+   * default), or let it `"finish"`. Either way its result is not stored.
+   */
+  readonly onLeaseLost?: "interrupt" | "finish" | undefined
+
+  /** After `timeToLive`: for so long the old value is served while one process computes a new one. Default: none. */
+  readonly staleWhileRevalidate?: Duration.Input | undefined
+
+  /** After `timeToLive`: for so long the old value is served when computing a new one fails. Default: none. */
+  readonly grace?: Duration.Input | undefined
+
+  /**
+   * Refreshes a value before its end with a chance that rises towards it, the
+   * sooner the longer its lookup takes: the beta of XFetch, 1 is usual. Default: 0, never.
+   */
+  readonly earlyRefresh?: number | undefined
+
+  /** By what fraction each time to live may differ, so that values written together do not end together. Default: 0.05. */
+  readonly jitter?: number | undefined
+
+  /** Keeps up to `capacity` values in this process too, each for `timeToLive` at most; told when they change. Default: none. */
+  readonly memory?: { readonly capacity: number; readonly timeToLive: Duration.Input } | undefined
+
+  /** A result that is larger is returned and not stored. Default: 1 MiB. */
+  readonly maxValueBytes?: number | undefined
+}
+
+/**
+ * The failures of a memo that are not its lookup's, as its options leave them.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Failure<W, B> = (W extends "compute" ? never : LockTimeout) | (B extends "fail" ? CacheBackendError : never)
+
+/**
+ * A memo of many keys.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Memo<in K, out A, out E = never> {
+  /** The value: stored, or computed by whoever is first. */
+  readonly get: (key: K) => Effect.Effect<A, E>
+  /** How `get` ends for each key, in the order of the keys; what is stored is read in one step. */
+  readonly getMany: (keys: ReadonlyArray<K>) => Effect.Effect<ReadonlyArray<Exit.Exit<A, E>>>
+  /** Computes it anew, under the lock; others read the old value meanwhile. A failure leaves the old value. */
+  readonly refresh: (key: K) => Effect.Effect<A, E>
+  /** Removes the value. What is being computed at this moment is not stored. */
+  readonly invalidate: (key: K) => Effect.Effect<void, CacheBackendError>
+  /** The stored value, if there is one; computes nothing. */
+  readonly peek: (key: K) => Effect.Effect<Option.Option<A>, CacheBackendError>
+}
+
+/** One entry, equal to another of the same name, and how to get it if nobody in this process is at it. */
+class Flight<A, E, R> implements Equal.Equal {
+  readonly name: string
+  readonly load: Effect.Effect<A, E, R>
+  constructor(name: string, load: Effect.Effect<A, E, R>) {
+    this.name = name
+    this.load = load
+  }
+  [Equal.symbol](that: unknown): boolean {
+    return that instanceof Flight && that.name === this.name
+  }
+  [Hash.symbol](): number {
+    return Hash.string(this.name)
+  }
+}
+
+// With the separator escaped, no two lists of parts give one name.
+const nameOf = (first: string, key: Key): string =>
+  [first, ...typeof key === "string" ? [key] : key].map((part) => part.replace(/[%/]/g, encodeURIComponent)).join("/")
+
+const fraction = (option: string, value: number, most: number): number => {
+  if (value >= 0 && value <= most) return value
+  throw new InvalidOption({ option, value: String(value), bound: `between 0 and ${most}` })
+}
+
+const planOf = <K, A, E, R, W extends "fail" | "compute" | "stale", B extends "compute" | "fail">(
+  defaults: Parameters<typeof Resolve.resolve>[0],
+  options: Options<A, E, W, B, K>,
+  lookup: (key: K) => Effect.Effect<A, E, R>
+): Lookup.Plan<K, A, E, R> => {
+  const { leaseDuration, timeToLive, waitTimeout } = options
+  const fixed = typeof timeToLive === "function" ? undefined : Resolve.duration("timeToLive", timeToLive)
+  return {
+    lookup,
+    envelope: Envelope.make(options.success, options.error),
+    timeToLive: (exit, key) =>
+      typeof timeToLive === "function"
+        ? Resolve.duration("timeToLive", timeToLive(exit, key))
+        : Exit.isSuccess(exit) && fixed !== undefined
+        ? fixed
+        : 0,
+    lock: Resolve.resolve(defaults, { leaseDuration, waitTimeout }),
+    onWaitTimeout: options.onWaitTimeout ?? "fail",
+    onBackendError: options.onBackendError ?? "compute",
+    onLeaseLost: options.onLeaseLost ?? "interrupt",
+    staleMillis: Resolve.duration("staleWhileRevalidate", options.staleWhileRevalidate ?? 0),
+    graceMillis: Resolve.duration("grace", options.grace ?? 0),
+    earlyRefresh: fraction("earlyRefresh", options.earlyRefresh ?? 0, 1000),
+    jitter: fraction("jitter", options.jitter ?? 0.05, 0.9),
+    maxValueBytes: fraction("maxValueBytes", options.maxValueBytes ?? 1_048_576, Number.MAX_SAFE_INTEGER),
+    announces: options.memory !== undefined,
+    refreshing: new Set()
+  }
+}
+
+/** A memo over one backend, whose lookup takes its services from whoever calls first. */
+interface Built<K, A, E, R> {
+  readonly get: (key: K) => Effect.Effect<A, E, R>
+  readonly getMany: (keys: ReadonlyArray<K>) => Effect.Effect<ReadonlyArray<Exit.Exit<A, E>>, never, R>
+  readonly refresh: (key: K) => Effect.Effect<A, E, R>
+  readonly invalidate: (key: K) => Effect.Effect<void, CacheBackendError>
+  readonly peek: (key: K) => Effect.Effect<Option.Option<A>, CacheBackendError>
+}
+
+interface Memory {
+  readonly capacity: number
+  readonly timeToLiveMillis: number
+}
+
+type StoreFailure = LockTimeout | CacheBackendError
+
+const build = Effect.fnUntraced(function*<K, A, E, R>(
+  backend: CacheBackend["Service"],
+  first: string,
+  keyOf: (key: K) => Key,
+  plan: Lookup.Plan<K, A, E, R>,
+  memory: Memory | undefined
+): Effect.fn.Return<Built<K, A, E | StoreFailure, R>, never, Scope.Scope> {
+  const targetOf = (key: K): Lookup.Target<K> => ({ key, name: nameOf(first, keyOf(key)) })
+
+  // Nobody in this process asks the store for what another fiber is asking for. Kept beyond that only with `memory`.
+  const flights = yield* Cache.makeWith(
+    (flight: Flight<Lookup.Loaded<A, E>, StoreFailure, R>) => flight.load,
+    {
+      capacity: memory?.capacity ?? Infinity,
+      requireServicesAt: "lookup",
+      timeToLive: (exit) =>
+        memory === undefined || Exit.isFailure(exit) ? 0 : Math.min(memory.timeToLiveMillis, exit.value.freshMillis)
+    }
+  )
+  const drop = (name: string) => Cache.invalidate(flights, new Flight(name, Effect.never))
+
+  // What others have changed is dropped; a value that is kept is no older than what is announced.
+  if (memory !== undefined) {
+    const run = Effect.runForkWith(yield* Effect.context<never>())
+    const changed = (name: string | undefined, version: number) =>
+      void run(
+        name === undefined
+          ? Cache.invalidateAll(flights)
+          : version === Infinity
+          ? drop(name)
+          : Cache.invalidateWhen(flights, new Flight(name, Effect.never), (loaded) => loaded.version < version)
+      )
+    const watching = Effect.ignore(backend.lookups.watch(changed), {
+      log: "Warn",
+      message: "effect-lock: what others change is not heard; values in memory live by their own time to live"
+    })
+    // Nobody waits for it: when it begins to hear, it drops what it may have missed.
+    yield* Effect.forkScoped(watching, { startImmediately: true })
+  }
+
+  const resultOf = <E2, R2>(loaded: Effect.Effect<Lookup.Loaded<A, E>, E2, R2>): Effect.Effect<A, E | E2, R2> =>
+    Effect.flatMap(loaded, ({ exit }) => exit)
+
+  const get = (key: K) =>
+    Effect.withFiber<A, E | StoreFailure, R>((fiber) => {
+      const target = targetOf(key)
+      return Held.find(fiber, backend, target.name) === undefined
+        ? resultOf(Cache.get(flights, new Flight(target.name, Lookup.load(plan, backend, target))))
+        // It would wait for itself.
+        : Effect.die(new LockReentered({ key: target.name }))
+    })
+
+  return {
+    get,
+    getMany: (keys) => Effect.forEach(keys, (key) => Effect.exit(get(key)), { concurrency: "unbounded" }),
+
+    refresh: (key) =>
+      Effect.suspend(() => {
+        const target = targetOf(key)
+        return Effect.ensuring(resultOf(Lookup.refresh(plan, backend, target)), drop(target.name))
+      }),
+
+    invalidate: (key) =>
+      Effect.suspend(() => {
+        const { name } = targetOf(key)
+        // Whoever asks from now on must not be given what was looked up before.
+        return Effect.ensuring(
+          Effect.asVoid(backend.lookups.invalidate(name, Envelope.mark, plan.announces)),
+          drop(name)
+        )
+      }),
+
+    peek: (key) =>
+      Effect.suspend(() =>
+        Effect.map(backend.values.get(targetOf(key).name), (stored) => {
+          const entry = Option.isSome(stored) ? plan.envelope.decode(stored.value.bytes) : undefined
+          return entry?._tag === "Result" && Exit.isSuccess(entry.exit) ? Option.some(entry.exit.value) : Option.none()
+        })
+      )
+  }
+})
+
+const memoryOf = (memory: Options<unknown>["memory"]): Memory | undefined => {
+  if (memory === undefined) return undefined
+  const { capacity, timeToLive } = memory
+  if (!Number.isInteger(capacity) || capacity < 1) {
+    throw new InvalidOption({ option: "memory.capacity", value: String(capacity), bound: "a whole number above zero" })
+  }
+  return { capacity, timeToLiveMillis: Resolve.duration("memory.timeToLive", timeToLive) }
+}
+
+/**
+ * Makes a memo of many keys, which lives as long as the scope.
+ *
+ * **When to use**
+ *
+ * Use it for values that are looked up by a key: a user, a rate, a rendered page.
+ *
+ * **Details**
+ *
+ * Everybody who uses the same `name`, key and schema in the same store shares the
+ * entries. The lock of an entry is the lock named `memo/` with the name and the
+ * parts of the key.
+ *
+ * **Example** (One lookup for all who ask)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Schema from "effect/Schema"
+ * import * as Memo from "effect-lock/Memo"
+ * import { MemoryLayer } from "effect-lock/MemoryBackend"
+ *
+ * let lookups = 0
+ * const program = Effect.gen(function*() {
+ *   const squares = yield* Memo.make({
+ *     name: "squares",
+ *     key: (n: number) => String(n),
+ *     lookup: (n) => Effect.sync(() => (lookups++, n * n)),
+ *     success: Schema.Number,
+ *     timeToLive: "1 hour"
+ *   })
+ *   yield* Effect.all([squares.get(7), squares.get(7), squares.get(8)], { concurrency: "unbounded" })
+ *   return yield* squares.get(7)
+ * })
+ *
+ * const answer = await Effect.runPromise(Effect.scoped(program).pipe(Effect.provide(MemoryLayer)))
+ * console.log(answer, lookups) // => 49 2
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = Effect.fnUntraced(function*<
+  K,
+  A,
+  E = never,
+  R = never,
+  W extends "fail" | "compute" | "stale" = "fail",
+  B extends "compute" | "fail" = "compute"
+>(
+  options: Options<A, E, W, B, K> & {
+    readonly name: string
+    readonly key: (key: K) => Key
+    readonly lookup: (key: K) => Effect.Effect<A, E, R>
+  }
+): Effect.fn.Return<Memo<K, A, E | Failure<W, B>>, never, CacheBackend | Scope.Scope | R> {
+  if (options.name === "") {
+    throw new InvalidOption({ option: "name", value: `""`, bound: "a string that is not empty" })
+  }
+  const context = yield* Effect.context<R>()
+  const lookup = (key: K) => Effect.provideContext(options.lookup(key), context)
+  const plan = planOf(yield* Lock.Defaults, options, lookup)
+  const memory = memoryOf(options.memory)
+  const built = yield* build(yield* CacheBackend, `memo/${options.name}`, options.key, plan, memory)
+  return built as Memo<K, A, E | Failure<W, B>>
+})
+
+/**
+ * Runs an effect once for all who ask, and keeps its result.
+ *
+ * **When to use**
+ *
+ * Use it for one value that is dear to compute: a report, a list of feature flags.
+ *
+ * **Example** (A report that is computed once an hour)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Schema from "effect/Schema"
+ * import * as Memo from "effect-lock/Memo"
+ * import { MemoryLayer } from "effect-lock/MemoryBackend"
+ *
+ * let computed = 0
+ * const report = Effect.sync(() => `report ${++computed}`).pipe(
+ *   Memo.memoize("report:2026", { success: Schema.String, timeToLive: "1 hour" })
+ * )
+ *
+ * const program = Effect.all([report, report, report], { concurrency: "unbounded" })
+ * console.log(await Effect.runPromise(Effect.provide(program, MemoryLayer)))
+ * // => [ 'report 1', 'report 1', 'report 1' ]
+ * ```
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const memoize = <
+  A,
+  E = never,
+  W extends "fail" | "compute" | "stale" = "fail",
+  B extends "compute" | "fail" = "compute"
+>(key: Key, options: Options<A, E, W, B, Key>) => {
+  const memory = memoryOf(options.memory)
+  return <R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | Failure<W, B>, R | CacheBackend> => {
+    const perBackend = new WeakMap<CacheBackend["Service"], Built<Key, A, E | StoreFailure, R>>()
+    const get = Effect.fnUntraced(function*(): Effect.fn.Return<A, E | StoreFailure, R | CacheBackend> {
+      const backend = yield* CacheBackend
+      let built = perBackend.get(backend)
+      if (built === undefined) {
+        const plan = planOf(yield* Lock.Defaults, options, () => self)
+        built = yield* Scope.provide(build(backend, "memoize", identity, plan, memory), backend.scope)
+        perBackend.set(backend, built)
+      }
+      return yield* built.get(key)
+    })
+    return get() as Effect.Effect<A, E | Failure<W, B>, R | CacheBackend>
+  }
+}

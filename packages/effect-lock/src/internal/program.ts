@@ -1,0 +1,42 @@
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Held from "./held.ts"
+import * as Tenure from "./tenure.ts"
+
+type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+
+/** How a program under a lock ended, and whether its caller was interrupted meanwhile. */
+export interface Ended<A, E> {
+  readonly exit: Exit.Exit<A, E>
+  readonly interrupted: boolean
+}
+
+/**
+ * Runs a program as the holder of `tenure`, in a fiber that the loss of the lock
+ * can interrupt; not at all if the lock is lost already. To be called in an
+ * uninterruptible region, with its `restore`.
+ */
+export const runUnder = Effect.fnUntraced(function*<A, E, R>(
+  tenure: Tenure.Tenure,
+  program: Effect.Effect<A, E, R>,
+  restore: Restore,
+  endsWithLock: boolean
+): Effect.fn.Return<Ended<A, E>, never, R> {
+  if (Tenure.check(tenure, Tenure.instant(tenure.clock)) !== undefined) {
+    return { exit: Exit.interrupt(), interrupted: false }
+  }
+  const fiber = yield* Effect.withFiber((parent) =>
+    Effect.forkChild(Held.during(program, parent, tenure), { startImmediately: true })
+  )
+  const interrupt = () => fiber.interruptUnsafe()
+  if (endsWithLock) {
+    tenure.programs.add(interrupt)
+    if (tenure.status === "lost") interrupt()
+  }
+  const interrupted = Exit.isFailure(yield* Effect.exit(restore(Fiber.await(fiber))))
+  if (interrupted) interrupt()
+  const exit = yield* Fiber.await(fiber)
+  tenure.programs.delete(interrupt)
+  return { exit, interrupted }
+})
