@@ -90,11 +90,12 @@ export const run = Effect.fnUntraced(function*(options: {
     for (const worker of workers) yield* failed(worker.done)
     return workers.map((worker) => worker.events)
   }))
-  const times = events.flatMap((recorded) => [recorded[0]?.at ?? NaN, recorded.at(-1)?.at ?? NaN])
+  const held = events.map((recorded) => recorded.filter((event) => event._tag === "Held"))
+  const times = held.flatMap((recorded) => [recorded[0]?.at ?? NaN, recorded.at(-1)?.at ?? NaN])
     .filter((time) => !Number.isNaN(time))
   return {
     ...History.check(events.flat()),
-    byProcess: events.map((recorded) => recorded.filter(({ _tag }) => _tag === "Held").length),
+    byProcess: held.map((recorded) => recorded.length),
     millis: times.length === 0 ? 0 : Math.max(...times) - Math.min(...times)
   }
 })

@@ -3,12 +3,10 @@
  * uses the library as any program would. Started by `internal/fleet`.
  */
 import type { CacheBackend } from "effect-lock/CacheBackend"
-import type { Lease } from "effect-lock/Lease"
-import * as Lock from "effect-lock/Lock"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import { writeSync } from "node:fs"
+import * as History from "../History.ts"
 import type { Job, Line } from "./job.ts"
 
 const job: Job = JSON.parse(process.argv[2] ?? "")
@@ -37,25 +35,17 @@ const say = (line: Line) => {
   lines.push(`${JSON.stringify(line)}\n`)
 }
 
-const leftOf = (lease: Lease) => Effect.map(lease.remaining, Duration.toMillis)
+const recorder = History.recorder(job.name, say)
 
 const holdOnce = Effect.gen(function*() {
-  const lease = yield* Lock.acquire(job.key, {
+  const lease = yield* recorder.acquire(job.key, {
     leaseDuration: job.leaseMillis,
     waitTimeout: "Infinity",
     metadata: { worker: job.name }
   })
-  const self = { key: job.key, by: job.name, fencingToken: lease.fencingToken }
-  const at = now()
-  let deadline = at + (yield* leftOf(lease))
-  say({ _tag: "Held", ...self, at, deadline })
   yield* Effect.exit(
     Effect.raceFirst(lease.lost, job.holdMillis > 0 ? Effect.sleep(job.holdMillis) : Effect.yieldNow)
   )
-  const end = now()
-  const left = yield* leftOf(lease)
-  if (left > 0) deadline = end + left
-  say({ _tag: "Freed", ...self, at: end, deadline })
 }).pipe(Effect.scoped)
 
 const hold = Effect.suspend(() => {
