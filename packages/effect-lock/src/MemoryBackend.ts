@@ -12,6 +12,7 @@ import type * as Scheduler from "effect/Scheduler"
 import * as Backend from "./CacheBackend.ts"
 import { CacheBackend } from "./CacheBackend.ts"
 import type { Holder } from "./Holder.ts"
+import { CacheBackendError } from "./LockError.ts"
 
 interface Owner {
   readonly token: string
@@ -63,6 +64,21 @@ const makeCounter = (): Effect.Effect<() => number> =>
     let last = 0
     return () => last = Math.max(last + 1, Math.floor(clock.currentTimeMillisUnsafe() * 1000))
   })
+
+// Nothing here takes time; whoever stands between may have taken too much of it.
+const tooLate = Effect.fail(
+  new CacheBackendError({
+    backend: "memory",
+    operation: "acquire",
+    outcome: "Rejected",
+    retryable: true,
+    cause: new Error("the request came too late to be granted")
+  })
+)
+
+/** Runs a request that may grant, unless its time is over. */
+const inTime = <A>(request: Backend.AcquireRequest, f: (now: number, dispatcher: Dispatcher) => A) =>
+  request.withinMillis > 0 ? at(f) : tooLate
 
 const makeLeases = (nextFence: () => number) => {
   const places = new Map<string, Place>()
@@ -182,7 +198,7 @@ const makeLeases = (nextFence: () => number) => {
   }
 
   const leases: Backend.Leases = {
-    acquire: (request) => at((now, dispatcher) => acquire(request, now, dispatcher)),
+    acquire: (request) => inTime(request, (now, dispatcher) => acquire(request, now, dispatcher)),
 
     awaitTurn: (_key, token) =>
       Effect.callback((resume) => {
@@ -326,7 +342,7 @@ const makeLookups = (
 
   return {
     getOrAcquire: (request) =>
-      at((now, dispatcher) => {
+      inTime(request, (now, dispatcher) => {
         const value = values.get(request.key, now)
         const version = versionOf(value)
         if (Option.isSome(value) && version > request.seen) return { _tag: "Found", ...value.value }
