@@ -10,7 +10,6 @@
 import { assert } from "@effect/vitest"
 import { type AcquireRequest, CacheBackend } from "effect-lock/CacheBackend"
 import type { Holder } from "effect-lock/Holder"
-import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -20,6 +19,9 @@ import type * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
 import { randomUUID } from "node:crypto"
 import type { Law, Need } from "../Law.ts"
+import { isTestClock, now } from "./time.ts"
+
+export { isTestClock, now }
 
 /** In real time, for a law that neither ends nor fails because it waits for a time that nobody lets pass. */
 const LIMIT = { test: 45_000, live: 100_000 }
@@ -46,8 +48,6 @@ export const law = (
 const SLACK = 20_000
 const LOOKS = 50
 
-export const isTestClock: Effect.Effect<boolean> = Effect.map(Clock.Clock, (clock) => "adjust" in clock)
-
 /** One of two numbers: for `TestClock`, where time costs nothing, and for the live clock. */
 export const testOrLive = (test: number, live: number): Effect.Effect<number> =>
   Effect.map(isTestClock, (isTest) => isTest ? test : live)
@@ -57,12 +57,6 @@ export const brief = testOrLive(3000, 500)
 
 /** A lease that is renewed in time even on a slow machine, and yet is over soon enough to be waited for. */
 export const steady = testOrLive(3000, 1500)
-
-/** The monotonic clock, in milliseconds. */
-export const now: Effect.Effect<number> = Effect.map(
-  Clock.Clock,
-  (clock) => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
-)
 
 /** Lets time pass. */
 export const advance = (millis: number): Effect.Effect<void> =>

@@ -1,0 +1,161 @@
+/** The operations of a backend, among which faults are strewn. */
+import type { AcquireRequest, CacheBackend, Leases, Turn, Values } from "effect-lock/CacheBackend"
+import { CacheBackendError, type Outcome } from "effect-lock/LockError"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type { Prng } from "./random.ts"
+import { now } from "./time.ts"
+
+export const kinds = [
+  "delayed",
+  "notSent",
+  "answerLost",
+  "late",
+  "twice",
+  "turnLate",
+  "turnTwice",
+  "turnLost"
+] as const
+
+export type Kind = typeof kinds[number]
+
+/** What decides about the next call, and counts what it decided. */
+export interface State {
+  readonly random: Prng
+  readonly rates: { readonly [kind in Kind]: number }
+  readonly delayMillis: number
+  readonly injected: { [kind in Kind]: number }
+  /** The holders whose loss is waited for: called when a renewal of the token is answered by `NotHeld`. */
+  readonly toBeTold: Map<string, () => void>
+  isCalm: boolean
+  isSilent: boolean
+}
+
+/** At most one fault strikes a call. */
+const draw = (state: State, from: ReadonlyArray<Kind>): Kind | undefined => {
+  if (state.isCalm) return undefined
+  let left = state.random.next()
+  for (const kind of from) {
+    left -= state.rates[kind]
+    if (left < 0) {
+      state.injected[kind]++
+      return kind
+    }
+  }
+  return undefined
+}
+
+const ofCalls: ReadonlyArray<Kind> = ["delayed", "notSent", "answerLost", "late", "twice"]
+const ofTurns: ReadonlyArray<Kind> = ["turnLate", "turnTwice", "turnLost"]
+const lookAgain: Turn = { _tag: "TryAgain" }
+
+export const wrap = (
+  { leases, name, values }: CacheBackend["Service"],
+  state: State,
+  scope: Scope.Scope
+): { readonly leases: Leases; readonly values: Values } => {
+  const { random, toBeTold } = state
+  const delay = () => random.next() * state.delayMillis
+
+  const failure = (operation: string, outcome: Outcome, why: string) =>
+    Effect.fail(new CacheBackendError({ backend: name, operation, outcome, retryable: true, cause: new Error(why) }))
+
+  /** The caller learns nothing, at once or by its own limit. */
+  const unanswered = (operation: string) =>
+    Effect.suspend(() =>
+      random.chance(0.5) ? failure(operation, "Unknown", "a fault: the answer was lost") : Effect.never
+    )
+
+  /** Runs it a little later; `run` is told by how much. */
+  const later = <A>(run: (elapsedMillis: number) => Effect.Effect<A, CacheBackendError>) =>
+    Effect.flatMap(
+      now,
+      (sentAt) => Effect.andThen(Effect.sleep(delay()), Effect.flatMap(now, (at) => run(at - sentAt)))
+    )
+
+  const call = <A>(
+    operation: string,
+    run: (elapsedMillis: number) => Effect.Effect<A, CacheBackendError>,
+    repeated: "answers the same" | "answers otherwise" = "answers the same"
+  ): Effect.Effect<A, CacheBackendError> =>
+    Effect.suspend(() => {
+      if (state.isSilent) return Effect.never
+      switch (draw(state, ofCalls)) {
+        case undefined:
+          return run(0)
+        case "delayed":
+          return random.chance(0.5) ? later(run) : Effect.tap(run(0), () => Effect.sleep(delay()))
+        case "notSent":
+          return failure(operation, "NotSent", "a fault: it was not sent")
+        case "answerLost":
+          return Effect.andThen(Effect.exit(run(0)), unanswered(operation))
+        case "late":
+          return Effect.andThen(Effect.forkIn(later(run), scope, { startImmediately: true }), unanswered(operation))
+        default:
+          // As by a driver that sends again what was not answered, and gets the second answer.
+          return Effect.andThen(
+            Effect.exit(run(0)),
+            repeated === "answers otherwise"
+              ? Effect.andThen(Effect.exit(later(run)), unanswered(operation))
+              : Effect.catch(later(run), () => unanswered(operation))
+          )
+      }
+    })
+
+  const acquire = (request: AcquireRequest) =>
+    call("acquire", (elapsed) =>
+      leases.acquire(
+        elapsed === 0 ? request : { ...request, withinMillis: request.withinMillis - elapsed }
+      ))
+
+  const turn = (key: string, token: string): Effect.Effect<Turn> =>
+    Effect.suspend(() => {
+      const own = Effect.flatMap(leases.awaitTurn(key, token), (turn) =>
+        state.isSilent ? Effect.never : Effect.succeed(turn))
+      switch (draw(state, ofTurns)) {
+        case "turnLate":
+          return Effect.tap(own, () =>
+            Effect.sleep(delay()))
+        case "turnLost":
+          return Effect.andThen(own, Effect.never)
+        case "turnTwice":
+          return Effect.raceFirst(own, Effect.as(Effect.sleep(delay()), lookAgain))
+        default:
+          return own
+      }
+    })
+
+  return {
+    leases: {
+      acquire,
+      awaitTurn: turn,
+      renew: (request) =>
+        Effect.tap(call("renew", () => leases.renew(request)), (answer) =>
+          Effect.sync(() => {
+            if (answer._tag === "NotHeld") toBeTold.get(request.token)?.()
+          })),
+      release: (key, token) => call("release", () => leases.release(key, token), "answers otherwise"),
+      withdraw: (key, token) => call("withdraw", () => leases.withdraw(key, token)),
+      inspect: (key) => call("inspect", () => leases.inspect(key)),
+      // In the name of the holder that was seen: sent twice or late it must not free the next one as well.
+      forceRelease: (key) =>
+        Effect.flatMap(leases.inspect(key), (seen) =>
+          call(
+            "forceRelease",
+            () =>
+              seen._tag === "None"
+                ? Effect.succeed(false)
+                : Effect.map(leases.release(key, seen.value.token), ({ _tag }) => _tag === "Released"),
+            "answers otherwise"
+          ))
+    },
+    values: {
+      get: (key) => call("get", () => values.get(key)),
+      getMany: (keys) => call("getMany", () => values.getMany(keys)),
+      set: (key, bytes, timeToLive) => call("set", () => values.set(key, bytes, timeToLive)),
+      remove: (key) => call("remove", () => values.remove(key), "answers otherwise"),
+      compareAndSet: (key, bytes, timeToLive, expected) =>
+        call("compareAndSet", () => values.compareAndSet(key, bytes, timeToLive, expected), "answers otherwise")
+    }
+  }
+}
