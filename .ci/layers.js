@@ -22,6 +22,7 @@ const layers = {
   engine: {
     modules: [
       "internal/attempt",
+      "internal/batch",
       "internal/envelope",
       "internal/held",
       "internal/lookup",

@@ -12,16 +12,19 @@
  * @since 0.1.0
  */
 import * as Cache from "effect/Cache"
+import * as Clock from "effect/Clock"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import { identity } from "effect/Function"
 import * as Hash from "effect/Hash"
 import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import { CacheBackend } from "./CacheBackend.ts"
+import * as Batch from "./internal/batch.ts"
 import * as Envelope from "./internal/envelope.ts"
 import * as Held from "./internal/held.ts"
 import * as Lookup from "./internal/lookup.ts"
@@ -223,6 +226,10 @@ interface Memory {
   readonly timeToLiveMillis: number
 }
 
+type LookupMany<K, A, E, R> = (
+  keys: ReadonlyArray<K>
+) => Effect.Effect<ReadonlyArray<Exit.Exit<A, E>>, E, R>
+
 type StoreFailure = LockTimeout | CacheBackendError
 
 const build = Effect.fnUntraced(function*<K, A, E, R>(
@@ -230,7 +237,8 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
   first: string,
   keyOf: (key: K) => Key,
   plan: Lookup.Plan<K, A, E, R>,
-  memory: Memory | undefined
+  memory: Memory | undefined,
+  lookupMany?: LookupMany<K, A, E, R> | undefined
 ): Effect.fn.Return<Built<K, A, E | StoreFailure, R>, never, Scope.Scope> {
   const targetOf = (key: K): Lookup.Target<K> => ({ key, name: nameOf(first, keyOf(key)) })
 
@@ -265,6 +273,20 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
     yield* Effect.forkScoped(watching, { startImmediately: true })
   }
 
+  /** What the store has of several keys, read in one step, as far as it serves. */
+  const readMany = Effect.fnUntraced(function*(targets: ReadonlyMap<string, Lookup.Target<K>>) {
+    const found = new Map<string, Lookup.Loaded<A, E>>()
+    const read = yield* Effect.exit(Lookup.read(backend, Array.from(targets.keys())))
+    if (Exit.isFailure(read)) return found
+    for (const [i, target] of Array.from(targets.values()).entries()) {
+      const value = read.value[i]!
+      if (Option.isNone(value)) continue
+      const judged = yield* Lookup.judge(plan, backend, yield* Clock.Clock, target, value.value)
+      if (judged._tag === "Serves") found.set(target.name, judged.loaded)
+    }
+    return found
+  })
+
   const resultOf = <E2, R2>(loaded: Effect.Effect<Lookup.Loaded<A, E>, E2, R2>): Effect.Effect<A, E | E2, R2> =>
     Effect.flatMap(loaded, ({ exit }) => exit)
 
@@ -279,7 +301,30 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
 
   return {
     get,
-    getMany: (keys) => Effect.forEach(keys, (key) => Effect.exit(get(key)), { concurrency: "unbounded" }),
+    getMany: Effect.fnUntraced(function*(keys) {
+      const targets = new Map(keys.map(targetOf).map((target) => [target.name, target]))
+      const stored = yield* readMany(targets)
+      const missing = Array.from(targets.keys()).filter((name) => !stored.has(name))
+      const batch = lookupMany !== undefined && missing.length > 1
+        ? Batch.make(missing, lookupMany, (key) => targetOf(key).name)
+        : undefined
+      const started = new Set<string>()
+      const fibers = new Map<string, Fiber.Fiber<A, E | StoreFailure>>()
+      for (const target of targets.values()) {
+        const { name } = target
+        const loaded = stored.get(name)
+        const load = loaded !== undefined
+          ? Effect.succeed(loaded)
+          : batch === undefined
+          ? Lookup.load(plan, backend, target)
+          : Lookup.loadInBatch(plan, backend, target, batch)
+        const flight = new Flight(name, Effect.suspend(() => (started.add(name), load)))
+        fibers.set(name, yield* Effect.forkChild(resultOf(Cache.get(flights, flight)), { startImmediately: true }))
+        // Another fiber is at it already, so this key has no part in the batch.
+        if (!started.has(name)) batch?.pass(name)
+      }
+      return yield* Effect.forEach(keys, (key) => Fiber.await(fibers.get(targetOf(key).name)!))
+    }),
 
     refresh: (key) =>
       Effect.suspend(() => {
@@ -325,6 +370,9 @@ const memoryOf = (memory: Options<unknown>["memory"]): Memory | undefined => {
  *
  * **Details**
  *
+ * With `lookupMany`, what a `getMany` has to compute is computed by one call: it
+ * answers an exit for each key, in their order.
+ *
  * Everybody who uses the same `name`, key and schema in the same store shares the
  * entries. The lock of an entry is the lock named `memo/` with the name and the
  * parts of the key.
@@ -369,6 +417,7 @@ export const make = Effect.fnUntraced(function*<
     readonly name: string
     readonly key: (key: K) => Key
     readonly lookup: (key: K) => Effect.Effect<A, E, R>
+    readonly lookupMany?: LookupMany<K, A, E, R> | undefined
   }
 ): Effect.fn.Return<Memo<K, A, E | Failure<W, B>>, never, CacheBackend | Scope.Scope | R> {
   if (options.name === "") {
@@ -376,9 +425,17 @@ export const make = Effect.fnUntraced(function*<
   }
   const context = yield* Effect.context<R>()
   const lookup = (key: K) => Effect.provideContext(options.lookup(key), context)
+  const { lookupMany } = options
   const plan = planOf(yield* Lock.Defaults, options, lookup)
   const memory = memoryOf(options.memory)
-  const built = yield* build(yield* CacheBackend, `memo/${options.name}`, options.key, plan, memory)
+  const built = yield* build(
+    yield* CacheBackend,
+    nameOf("memo", options.name),
+    options.key,
+    plan,
+    memory,
+    lookupMany && ((keys) => Effect.provideContext(lookupMany(keys), context))
+  )
   return built as Memo<K, A, E | Failure<W, B>>
 })
 

@@ -351,4 +351,97 @@ describe("Memo", () => {
       assert.strictEqual(yield* Fiber.join(joiner), "k 1")
       assert.strictEqual(counted.lookups, 1)
     }).pipe(Effect.provide(MemoryLayer)))
+
+  it.effect("getMany: one read, one lookupMany for what is missing, an exit for each key in order", () =>
+    Effect.gen(function*() {
+      const calls: Array<ReadonlyArray<string>> = []
+      let reads = 0
+      const backend = yield* CacheBackend
+      const counting = {
+        ...backend,
+        values: {
+          ...backend.values,
+          getMany: (keys: ReadonlyArray<string>) => Effect.suspend(() => (reads++, backend.values.getMany(keys)))
+        }
+      }
+      const memo = yield* Memo.make({
+        name: "many",
+        key: (key: string) => key,
+        lookup: (id): Effect.Effect<string, NotFound> => Effect.die(`alone: ${id}`),
+        lookupMany: (keys) =>
+          Effect.sync(() => {
+            calls.push(keys)
+            return keys.map((id) => id === "x" ? Exit.fail(new NotFound({ id })) : Exit.succeed(`value of ${id}`))
+          }),
+        success: Schema.String,
+        error: NotFound,
+        timeToLive: "1 minute"
+      }).pipe(Effect.provideService(CacheBackend, counting))
+      assert.deepStrictEqual(yield* memo.getMany(["a", "x", "a", "b"]), [
+        Exit.succeed("value of a"),
+        Exit.fail(new NotFound({ id: "x" })),
+        Exit.succeed("value of a"),
+        Exit.succeed("value of b")
+      ])
+      assert.deepStrictEqual(calls, [["a", "x", "b"]])
+      assert.strictEqual(reads, 1)
+      assert.deepStrictEqual(yield* memo.getMany(["b", "c", "a", "d"]), [
+        Exit.succeed("value of b"),
+        Exit.succeed("value of c"),
+        Exit.succeed("value of a"),
+        Exit.succeed("value of d")
+      ])
+      assert.deepStrictEqual(calls, [["a", "x", "b"], ["c", "d"]])
+      assert.deepStrictEqual(yield* memo.getMany([]), [])
+    }).pipe(Effect.provide(MemoryLayer)))
+
+  it.effect("getMany in two processes in opposite order: neither waits for the other's locks", () =>
+    Effect.gen(function*() {
+      const counted = counter()
+      const many = () =>
+        Memo.make({
+          name: "many",
+          key: (key: string) => key,
+          lookup: (key: string) => Effect.as(Effect.sleep("1 second"), key),
+          lookupMany: (keys) =>
+            Effect.sync(() => {
+              counted.lookups += keys.length
+              return keys.map((key) => Exit.succeed(key))
+            }).pipe(Effect.delay("1 second")),
+          success: Schema.String,
+          timeToLive: "1 minute"
+        })
+      const here = yield* many()
+      const there = yield* otherProcess(many())
+      const keys = Array.from({ length: 20 }, (_, i) => `k${i}`)
+      const fiber = yield* Effect.forkChild(
+        Effect.all([here.getMany(keys), there.getMany(keys.toReversed())], { concurrency: 2 })
+      )
+      yield* TestClock.adjust("1 second")
+      yield* TestClock.adjust("1 second")
+      const [first, second] = yield* Fiber.join(fiber)
+      assert.deepStrictEqual(first, keys.map((key) => Exit.succeed(key)))
+      assert.deepStrictEqual(second, keys.toReversed().map((key) => Exit.succeed(key)))
+      assert.strictEqual(counted.lookups, 20)
+    }).pipe(Effect.provide(MemoryLayer)))
+
+  it.effect("getMany, interrupted: its lookup is too, and nothing stays locked", () =>
+    Effect.gen(function*() {
+      let interrupted = 0
+      const memo = yield* Memo.make({
+        name: "many",
+        key: (key: string) => key,
+        lookup: (key: string) => Effect.succeed(key),
+        lookupMany: () => Effect.onInterrupt(Effect.never, () => Effect.sync(() => void interrupted++)),
+        success: Schema.String,
+        timeToLive: "1 minute"
+      })
+      const fiber = yield* Effect.forkChild(memo.getMany(["a", "b"]), { startImmediately: true })
+      yield* Fiber.interrupt(fiber)
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(interrupted, 1)
+      const { leases } = yield* CacheBackend
+      assert.isTrue(Option.isNone(yield* leases.inspect("memo/many/a")))
+      assert.strictEqual(yield* memo.get("a"), "a")
+    }).pipe(Effect.provide(MemoryLayer)))
 })

@@ -252,6 +252,48 @@ const refreshInBackground = Effect.fnUntraced(function*<K, A, E, R>(
 const isDueEarly = (beta: number, { costMillis, freshUntil }: Envelope.Times, wall: number, random: number): boolean =>
   beta > 0 && wall - costMillis * beta * Math.log(random) >= freshUntil
 
+/** What a stored value is good for. */
+type Found<A, E> =
+  | { readonly _tag: "Serves"; readonly loaded: Loaded<A, E> }
+  /** Only if no better one is to be had. */
+  | { readonly _tag: "Stale"; readonly loaded: Loaded<A, E> }
+  | { readonly _tag: "TooLarge" }
+  | { readonly _tag: "Nothing" }
+
+/** Judges a value, and sets about its refresh where it serves but should be refreshed. */
+export const judge = Effect.fnUntraced(function*<K, A, E, R>(
+  plan: Plan<K, A, E, R>,
+  backend: Backend,
+  clock: Clock.Clock,
+  target: Target<K>,
+  { bytes, version }: Value
+): Effect.fn.Return<Found<A, E>, never, R> {
+  const entry = plan.envelope.decode(bytes)
+  if (entry._tag === "TooLarge") return entry
+  if (entry._tag === "Garbage") {
+    yield* Effect.annotateLogs(
+      Effect.logWarning(`effect-lock: a stored value is ${entry.why}; it is computed anew`),
+      about(target.name)
+    )
+  }
+  if (entry._tag !== "Result") return { _tag: "Nothing" }
+  const { exit, times } = entry
+  const wall = clock.currentTimeMillisUnsafe()
+  const loaded = { exit, version, freshMillis: Math.max(0, times.freshUntil - wall) }
+  // A failure, and what was told and not stored, is what it is.
+  if (version === 0 || Exit.isFailure(exit)) return { _tag: "Serves", loaded }
+  // Without a second life a value serves until the store forgets it, whatever the clock here says.
+  if (loaded.freshMillis > 0 || plan.staleMillis + plan.graceMillis === 0) {
+    if (isDueEarly(plan.earlyRefresh, times, wall, yield* Random.next)) {
+      yield* refreshInBackground(plan, backend, clock, target, version)
+    }
+    return { _tag: "Serves", loaded }
+  }
+  if (wall >= times.freshUntil + plan.staleMillis) return { _tag: "Stale", loaded }
+  yield* refreshInBackground(plan, backend, clock, target, version)
+  return { _tag: "Serves", loaded }
+})
+
 const loop = Effect.fnUntraced(function*<K, A, E, R>(
   plan: Plan<K, A, E, R>,
   backend: Backend,
@@ -295,35 +337,55 @@ const loop = Effect.fnUntraced(function*<K, A, E, R>(
       continue
     }
 
-    const { bytes, version } = got.value
-    const entry = plan.envelope.decode(bytes)
+    const { version } = got.value
     if (version > 0) seen = version
-    if (entry._tag === "TooLarge") return yield* restore(unlocked(plan, target.key))
-    if (entry._tag === "Garbage") {
-      yield* Effect.annotateLogs(
-        Effect.logWarning(`effect-lock: a stored value is ${entry.why}; it is computed anew`),
-        about(name)
-      )
-    }
-    if (entry._tag !== "Result") continue
-    const { exit, times: { freshUntil } } = entry
-    const loaded = { exit, version, freshMillis: Math.max(0, freshUntil - now.wall) }
-    // A failure, or what has no second life, serves until the store forgets it.
-    if (version === 0 || Exit.isFailure(exit) || plan.staleMillis + plan.graceMillis === 0 || now.wall < freshUntil) {
-      if (
-        version > 0 && Exit.isSuccess(exit) && isDueEarly(plan.earlyRefresh, entry.times, now.wall, yield* Random.next)
-      ) {
-        yield* refreshInBackground(plan, backend, clock, target, version)
-      }
-      return stale !== undefined && Exit.isFailure(exit) ? stale : loaded
-    }
-    if (now.wall < freshUntil + plan.staleMillis) {
-      yield* refreshInBackground(plan, backend, clock, target, version)
-      return loaded
-    }
-    stale = loaded
+    const found = yield* judge(plan, backend, clock, target, got.value)
+    if (found._tag === "TooLarge") return yield* restore(unlocked(plan, target.key))
+    if (found._tag === "Serves") return stale !== undefined && Exit.isFailure(found.loaded.exit) ? stale : found.loaded
+    if (found._tag === "Stale") stale = found.loaded
   }
 })
+
+/** Reads without asking for anything, unless the store is down. */
+export const read = (
+  backend: Backend,
+  names: ReadonlyArray<string>
+): Effect.Effect<ReadonlyArray<Option.Option<Value>>, CacheBackendError> =>
+  Effect.clockWith((clock) => {
+    const down = Outage.current(backend, Tenure.instant(clock).monotonic)
+    if (down !== undefined) return Effect.fail(down)
+    return Effect.tapError(backend.values.getMany(names), (error) =>
+      Effect.sync(() => Outage.begin(backend, Tenure.instant(clock).monotonic, error)))
+  })
+
+/** How several lookups become one. */
+export interface Batch<K, A, E, R> {
+  /** The part of one key; to be called once at most, while the lock of the key is held. */
+  readonly lookup: (key: K) => Effect.Effect<A, E, R>
+  /** This key does not take part. Repeating it, or after `lookup`, does nothing. */
+  readonly pass: (name: string) => void
+}
+
+/** As `load`, but computes in a batch if the lock is to be had without waiting. */
+export const loadInBatch = <K, A, E, R>(
+  plan: Plan<K, A, E, R>,
+  backend: Backend,
+  target: Target<K>,
+  batch: Batch<K, A, E, R>
+): Effect.Effect<Loaded<A, E>, LockTimeout | CacheBackendError, R> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.clockWith(Effect.fnUntraced(function*(clock) {
+      const isDown = Outage.current(backend, Tenure.instant(clock).monotonic) !== undefined
+      const got = isDown ? undefined : yield* Effect.exit(ask(plan, backend, clock, target.name, 0, 0, restore))
+      if (got !== undefined && Exit.isSuccess(got) && "tenure" in got.value) {
+        const computed = yield* compute({ ...plan, lookup: batch.lookup }, clock, target, got.value, false, restore)
+        if (computed !== undefined) return computed
+      }
+      // Whoever waits for another's lookup must not keep its own batch waiting: two could wait for each other.
+      batch.pass(target.name)
+      return yield* loop(plan, backend, clock, target, 0, restore)
+    }))
+  ).pipe(Effect.ensuring(Effect.sync(() => batch.pass(target.name))))
 
 /** The value, stored or computed by whoever is first. */
 export const load = <K, A, E, R>(

@@ -1,0 +1,63 @@
+/**
+ * One `lookupMany` for all keys of a `getMany` that this process computes.
+ *
+ * Each key reports once: it takes part, or it passes. When all have reported,
+ * the lookup begins, in a fiber of its own, because the callers may leave one by
+ * one; it ends when all who took part have left.
+ */
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import type { Batch } from "./lookup.ts"
+
+interface Part<K, A, E> {
+  readonly key: K
+  readonly result: Deferred.Deferred<A, E>
+}
+
+export const make = <K, A, E, R>(
+  names: Iterable<string>,
+  lookupMany: (keys: ReadonlyArray<K>) => Effect.Effect<ReadonlyArray<Exit.Exit<A, E>>, E, R>,
+  nameOf: (key: K) => string
+): Batch<K, A, E, R> => {
+  const awaited = new Set(names)
+  const parts: Array<Part<K, A, E>> = []
+  let left = 0
+  let fiber: Fiber.Fiber<void> | undefined
+  let begin: (() => Fiber.Fiber<void>) | undefined
+
+  const run = Effect.gen(function*() {
+    const exits = yield* lookupMany(parts.map(({ key }) => key))
+    if (exits.length !== parts.length) {
+      return yield* Effect.die(new Error(`lookupMany answered ${exits.length} of ${parts.length} keys`))
+    }
+    for (const [i, { result }] of parts.entries()) Deferred.doneUnsafe(result, exits[i]!)
+  }).pipe(
+    Effect.catchCause((cause) =>
+      Effect.sync(() => {
+        for (const { result } of parts) Deferred.doneUnsafe(result, Effect.failCause(cause))
+      })
+    )
+  )
+
+  const report = (name: string) => {
+    if (awaited.delete(name) && awaited.size === 0 && parts.length > 0) fiber = begin?.()
+  }
+
+  return {
+    pass: report,
+    lookup: (key) =>
+      Effect.flatMap(Effect.context<R>(), (context) => {
+        const result = Deferred.makeUnsafe<A, E>()
+        parts.push({ key, result })
+        left++
+        begin = () => Effect.runForkWith(context)(run)
+        report(nameOf(key))
+        return Effect.onInterrupt(Deferred.await(result), () =>
+          Effect.sync(() => {
+            if (--left === 0) fiber?.interruptUnsafe()
+          }))
+      })
+  }
+}
