@@ -17,6 +17,7 @@ import { expiry } from "./internal/laws/expiry.ts"
 import { instances } from "./internal/laws/instances.ts"
 import { interruption } from "./internal/laws/interruption.ts"
 import { keys } from "./internal/laws/keys.ts"
+import { lookups } from "./internal/laws/lookups.ts"
 import { loss } from "./internal/laws/loss.ts"
 import { ownership } from "./internal/laws/ownership.ts"
 import { processes } from "./internal/laws/processes.ts"
@@ -59,6 +60,7 @@ export const laws: ReadonlyArray<Law> = [
   ...blocks,
   ...interruption,
   ...values,
+  ...lookups,
   ...keys
 ]
 

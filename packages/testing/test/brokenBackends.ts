@@ -5,10 +5,11 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { brokenInLeases } from "./broken/leases.ts"
+import { brokenInLookups } from "./broken/lookups.ts"
 import type { Broken } from "./broken/make.ts"
 import { brokenInValues } from "./broken/values.ts"
 
-export const backends: ReadonlyArray<Broken> = [...brokenInLeases, ...brokenInValues]
+export const backends: ReadonlyArray<Broken> = [...brokenInLeases, ...brokenInValues, ...brokenInLookups]
 
 /** Not broken, but poor: no queue, no wake-ups, no fences. */
 export const poor: Layer.Layer<CacheBackend> = Layer.effect(

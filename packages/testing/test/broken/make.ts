@@ -1,5 +1,5 @@
 /** How a backend is broken: the memory backend, some of whose operations are replaced. */
-import { CacheBackend, type Leases, type Value, type Values } from "effect-lock/CacheBackend"
+import { CacheBackend, type Leases, type Lookups, type Value, type Values } from "effect-lock/CacheBackend"
 import { MemoryLayer } from "effect-lock/MemoryBackend"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
@@ -18,16 +18,25 @@ export const broken = (
   name: string,
   law: string,
   change: (
-    backend: { readonly leases: Leases; readonly values: Values }
-  ) => { readonly leases?: Partial<Leases>; readonly values?: Partial<Values> }
+    backend: { readonly leases: Leases; readonly values: Values; readonly lookups: Lookups }
+  ) => {
+    readonly leases?: Partial<Leases>
+    readonly values?: Partial<Values>
+    readonly lookups?: Partial<Lookups>
+  }
 ): Broken => ({
   name,
   law,
   layer: Layer.effect(
     CacheBackend,
     Effect.map(CacheBackend, (backend) => {
-      const { leases, values } = change(backend)
-      return { ...backend, leases: { ...backend.leases, ...leases }, values: { ...backend.values, ...values } }
+      const { leases, lookups, values } = change(backend)
+      return {
+        ...backend,
+        leases: { ...backend.leases, ...leases },
+        values: { ...backend.values, ...values },
+        lookups: { ...backend.lookups, ...lookups }
+      }
     })
   ).pipe(Layer.provide(MemoryLayer))
 })
@@ -37,6 +46,14 @@ export const brokenLeases = (name: string, law: string, change: (leases: Leases)
 
 export const brokenValues = (name: string, law: string, change: (values: Values) => Partial<Values>) =>
   broken(name, law, ({ values }) => ({ values: change(values) }))
+
+export const brokenLookups = (
+  name: string,
+  law: string,
+  change: (
+    backend: { readonly leases: Leases; readonly values: Values; readonly lookups: Lookups }
+  ) => Partial<Lookups>
+) => broken(name, law, (backend) => ({ lookups: change(backend) }))
 
 /** A store that takes some keys for the same. */
 export const brokenKeys = (name: string, law: string, rename: (key: string) => string) =>
