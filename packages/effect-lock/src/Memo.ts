@@ -174,8 +174,10 @@ class Flight<A, E, R> implements Equal.Equal {
 }
 
 // With the separator escaped, no two lists of parts give one name.
-const nameOf = (first: string, key: Key): string =>
-  [first, ...typeof key === "string" ? [key] : key].map((part) => part.replace(/[%/]/g, encodeURIComponent)).join("/")
+const escape = (part: string): string => part.replace(/[%/]/g, encodeURIComponent)
+
+const nameOf = (prefix: string, key: Key): string =>
+  [prefix, ...(typeof key === "string" ? [key] : key).map(escape)].join("/")
 
 const fraction = (option: string, value: number, most: number): number => {
   if (value >= 0 && value <= most) return value
@@ -234,13 +236,13 @@ type StoreFailure = LockTimeout | CacheBackendError
 
 const build = Effect.fnUntraced(function*<K, A, E, R>(
   backend: CacheBackend["Service"],
-  first: string,
+  prefix: string,
   keyOf: (key: K) => Key,
   plan: Lookup.Plan<K, A, E, R>,
   memory: Memory | undefined,
   lookupMany?: LookupMany<K, A, E, R> | undefined
 ): Effect.fn.Return<Built<K, A, E | StoreFailure, R>, never, Scope.Scope> {
-  const targetOf = (key: K): Lookup.Target<K> => ({ key, name: nameOf(first, keyOf(key)) })
+  const targetOf = (key: K): Lookup.Target<K> => ({ key, name: nameOf(prefix, keyOf(key)) })
 
   // Nobody in this process asks the store for what another fiber is asking for. Kept beyond that only with `memory`.
   const flights = yield* Cache.makeWith(
@@ -430,7 +432,7 @@ export const make = Effect.fnUntraced(function*<
   const memory = memoryOf(options.memory)
   const built = yield* build(
     yield* CacheBackend,
-    nameOf("memo", options.name),
+    `memo/${escape(options.name)}`,
     options.key,
     plan,
     memory,

@@ -19,6 +19,7 @@ import { interruption } from "./internal/laws/interruption.ts"
 import { keys } from "./internal/laws/keys.ts"
 import { lookups } from "./internal/laws/lookups.ts"
 import { loss } from "./internal/laws/loss.ts"
+import { memo } from "./internal/laws/memo.ts"
 import { ownership } from "./internal/laws/ownership.ts"
 import { processes } from "./internal/laws/processes.ts"
 import { values } from "./internal/laws/values.ts"
@@ -61,6 +62,7 @@ export const laws: ReadonlyArray<Law> = [
   ...interruption,
   ...values,
   ...lookups,
+  ...memo,
   ...keys
 ]
 

@@ -6,6 +6,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
 import type { Law } from "../../Law.ts"
 import {
   ends,
@@ -26,6 +27,7 @@ import {
   within
 } from "../harness.ts"
 import { makeCounter } from "./exclusion.ts"
+import { makeLookups, makeMemo } from "./memo.ts"
 
 const patient = { waitTimeout: "Infinity" } as const
 const numbers = (count: number) => Array.from({ length: count }, (_, index) => index)
@@ -173,6 +175,52 @@ export const instances = <E>(layer: Layer.Layer<CacheBackend, E>): ReadonlyArray
         assert.isTrue(Option.isNone(yield* one!.values.compareAndSet(key, bytes, 60_000, version)))
         assert.isTrue(yield* one!.values.remove(key))
         assert.isTrue(Option.isNone(yield* two!.values.get(key)))
+      })
+    ),
+
+    law(
+      "instances: one lookup, however many ask in each, and all have its value",
+      Effect.gen(function*() {
+        const backends = yield* openMany(3)
+        const { counter, lookup } = makeLookups()
+        const name = freshKey("memo")
+        const memos = yield* Effect.forEach(
+          backends,
+          (backend) =>
+            makeMemo({ name, lookup: (key) => lookup(Effect.as(Effect.sleep(100), `value of ${key}`)) }).pipe(
+              on(backend)
+            )
+        )
+        const fiber = yield* fork(
+          Effect.forEach(numbers(60), (index) => memos[index % 3]!.get("k"), { concurrency: "unbounded" })
+        )
+        const values = yield* Effect.flatten(ends("all have it", fiber, 10_000))
+        assert.deepStrictEqual(new Set(values), new Set(["value of k"]))
+        assert.strictEqual(counter.begun, 1)
+        yield* memos[0]!.invalidate("k")
+      })
+    ),
+
+    law(
+      "instances: a lookup that fails is told in all of them",
+      Effect.gen(function*() {
+        const backends = yield* openMany(2)
+        const { counter, lookup } = makeLookups()
+        const name = freshKey("memo")
+        const memos = yield* Effect.forEach(
+          backends,
+          (backend) =>
+            makeMemo({
+              name,
+              lookup: () => lookup(Effect.andThen(Effect.sleep(100), Effect.fail("refused"))),
+              error: Schema.String
+            }).pipe(on(backend))
+        )
+        const first = yield* fork(Effect.exit(memos[0]!.get("k")))
+        yield* eventually("the lookup runs", 5000, Effect.sync(() => counter.begun === 1))
+        const second = yield* fork(Effect.exit(memos[1]!.get("k")))
+        assert.deepStrictEqual(reasons(yield* Effect.flatten(ends("the first", first, 5000))), ["Fail refused"])
+        assert.deepStrictEqual(reasons(yield* Effect.flatten(ends("the second", second, 5000))), ["Fail refused"])
       })
     )
   ]
