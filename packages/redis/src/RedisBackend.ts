@@ -8,8 +8,10 @@
  * @since 0.1.0
  */
 import * as Config from "effect/Config"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import { CacheBackend, make } from "effect-lock/CacheBackend"
@@ -19,6 +21,7 @@ import { randomUUID } from "node:crypto"
 import * as Client from "./internal/client.ts"
 import * as Connection from "./internal/connection.ts"
 import { type Failure, makeFailure } from "./internal/failure.ts"
+import * as Gate from "./internal/gate.ts"
 import * as Leases from "./internal/leases.ts"
 import * as Names from "./internal/names.ts"
 import * as Server from "./internal/server.ts"
@@ -27,9 +30,49 @@ import * as Values from "./internal/values.ts"
 
 const DEFAULT_URL = "redis://127.0.0.1:6379"
 const DEFAULT_PREFIX = "effect-lock"
+const LONGEST_GUARD = 24 * 86_400_000
 
 /**
- * Where the server is, and what its keys begin with.
+ * What the library does about a server that forgets: one that was killed,
+ * restored from an old snapshot, replaced by a replica, or flushed, so that the
+ * record of a lock is gone while its holder still believes in it.
+ *
+ * **Details**
+ *
+ * Once a server is seen to have forgotten, new locks are refused for
+ * `guardTime`, as a `CacheBackendError` that is `Rejected` and `retryable`: who
+ * waits gets the lock afterwards. Renewals and releases go on.
+ *
+ * - `forgetting`: what counts. `"restart"`, the default: another run of the
+ *   server than the one that granted before. `"any"`: also that the keys of this
+ *   prefix are gone, as by `FLUSHALL`; a prefix that was never used looks the
+ *   same, so the very first lock waits for the guard time too. `"off"`: nothing.
+ * - `guardTime`: for how long. As long as the longest lease in use, default:
+ *   1 minute. All who use a prefix should say the same.
+ * - `strict`: what would be a warning about the server when the layer is built
+ *   (it evicts keys, it is a replica, its user may not ask) is an error of the
+ *   layer instead. Default: `false`.
+ * - `prefix`: what the names of all keys begin with: letters, digits and
+ *   `_.:/@-`. Default: `effect-lock`.
+ *
+ * **Gotchas**
+ *
+ * By `"restart"`, a process that is new after a restart without persistence
+ * knows nothing of it until one of those that lived through it is connected
+ * again, which is about a second. `"any"` has no such moment.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ClientOptions {
+  readonly prefix?: string | undefined
+  readonly forgetting?: "restart" | "any" | "off" | undefined
+  readonly guardTime?: Duration.Input | undefined
+  readonly strict?: boolean | undefined
+}
+
+/**
+ * Where the server is, besides the options of {@link layerClient}.
  *
  * **Details**
  *
@@ -38,27 +81,35 @@ const DEFAULT_PREFIX = "effect-lock"
  * - `redis`: further options of the driver: TLS, user name and password, time
  *   limits. What the library relies on stays as it is: no offline queue, no
  *   commands sent twice.
- * - `prefix`: letters, digits and `_.:/@-`. Default: `effect-lock`.
  *
  * @category models
  * @since 0.1.0
  */
-export interface Options {
+export interface Options extends ClientOptions {
   readonly url?: string | Redacted.Redacted<string> | undefined
   readonly redis?: RedisOptions | undefined
-  readonly prefix?: string | undefined
 }
 
-const checkPrefix = (prefix = DEFAULT_PREFIX): Effect.Effect<string> =>
-  /^[A-Za-z0-9_.:/@-]+$/.test(prefix)
-    ? Effect.succeed(prefix)
-    : Effect.die(
-      new InvalidOption({
-        option: "prefix",
-        value: JSON.stringify(prefix),
-        bound: "one or more letters, digits and _.:/@-"
-      })
-    )
+const invalid = (option: string, value: unknown, bound: string) =>
+  Effect.die(
+    new InvalidOption({ option, value: typeof value === "string" ? JSON.stringify(value) : String(value), bound })
+  )
+
+/** The options of every layer, complete and checked. */
+const resolve = Effect.fnUntraced(function*(options: ClientOptions) {
+  const { forgetting = "restart", guardTime = "1 minute", prefix = DEFAULT_PREFIX, strict = false } = options
+  if (!/^[A-Za-z0-9_.:/@-]+$/.test(prefix)) {
+    return yield* invalid("prefix", prefix, "one or more letters, digits and _.:/@-")
+  }
+  if (forgetting !== "restart" && forgetting !== "any" && forgetting !== "off") {
+    return yield* invalid("forgetting", forgetting, "restart, any or off")
+  }
+  const guardMillis = Option.match(Duration.fromInput(guardTime), { onNone: () => NaN, onSome: Duration.toMillis })
+  if (!(guardMillis > 0 && guardMillis <= LONGEST_GUARD)) {
+    return yield* invalid("guardTime", guardTime, "above zero, at most 24 days")
+  }
+  return { prefix, strict, forgetting, guardMillis }
+})
 
 const failureOf = (client: Client.Client): Failure =>
   makeFailure(
@@ -68,18 +119,21 @@ const failureOf = (client: Client.Client): Failure =>
 const makeBackend = Effect.fnUntraced(
   function*(
     client: Client.Client,
-    prefix: string
+    options: ClientOptions
   ): Effect.fn.Return<CacheBackend["Service"], CacheBackendError, Scope.Scope> {
+    const { prefix, strict, ...protection } = yield* resolve(options)
     const failure = failureOf(client)
+    const names = Names.make(prefix)
     yield* Client.whenReady(client, failure)
     const connection = yield* Connection.make(client, failure)
-    yield* Server.check(connection, failure)
-    yield* connection.calibrate
+    yield* Server.watch(connection, failure, strict)
+    const gate = yield* Gate.make(connection, names, protection, failure)
+    // A server that loads its data, for instance, is asked again later.
+    yield* Effect.catchIf(gate.identify, isPassing, () => Effect.void)
     const listener = yield* Client.own(Client.duplicate(client))
     const subscriber = yield* Subscriber.make(listener, connection, `${prefix}:wake:${randomUUID()}`, failure)
     yield* Client.whenReady(listener, failure)
     yield* subscriber.subscribed
-    const names = Names.make(prefix)
     return yield* make({
       name: "redis",
       capabilities: {
@@ -91,7 +145,7 @@ const makeBackend = Effect.fnUntraced(
         granularityMillis: 1
       },
       timeLimit: "1 second",
-      leases: Leases.make(connection, subscriber, names, failure),
+      leases: Leases.make(connection, gate, subscriber, names, failure),
       values: Values.make(connection, names)
     })
   },
@@ -100,6 +154,8 @@ const makeBackend = Effect.fnUntraced(
     orElse: () => unreachable("the server did not answer within 3 seconds", true)
   })
 )
+
+const isPassing = ({ outcome, retryable }: CacheBackendError) => outcome === "Rejected" && retryable
 
 const unreachable = (why: string, retryable: boolean) =>
   new CacheBackendError({
@@ -111,14 +167,13 @@ const unreachable = (why: string, retryable: boolean) =>
   })
 
 const fromOptions = Effect.fnUntraced(function*(options: Options) {
-  const prefix = yield* checkPrefix(options.prefix)
   const url = Redacted.isRedacted(options.url) ? Redacted.value(options.url) : options.url
   const client = yield* Effect.try({
     try: () => Client.make(url, options.redis ?? {}),
     // What the driver throws shows the URL, and with it the password.
     catch: () => unreachable("the URL of the server cannot be read", false)
   })
-  return yield* makeBackend(yield* Client.own(client), prefix)
+  return yield* makeBackend(yield* Client.own(client), options)
 })
 
 /**
@@ -216,9 +271,8 @@ export const layerConfig = (
  */
 export const layerClient = (
   client: Redis<"legacy"> | Redis<"resp3">,
-  options: { readonly prefix?: string | undefined } = {}
-): Layer.Layer<CacheBackend, CacheBackendError> =>
-  Layer.effect(CacheBackend, Effect.flatMap(checkPrefix(options.prefix), (prefix) => makeBackend(client, prefix)))
+  options: ClientOptions = {}
+): Layer.Layer<CacheBackend, CacheBackendError> => Layer.effect(CacheBackend, makeBackend(client, options))
 
 /**
  * Locks and values in the Redis server of the configuration `REDIS_URL`, by

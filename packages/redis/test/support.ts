@@ -77,8 +77,11 @@ export const start = Effect.fnUntraced(function*(options?: Parameters<typeof Red
 })
 
 /** A backend of its own, as another process would have. */
-export const open = (server: Server): Effect.Effect<CacheBackend["Service"], CacheBackendError, Scope.Scope> =>
-  build(RedisBackend.layer({ url: server.url }))
+export const open = (
+  server: Server,
+  options?: RedisBackend.Options
+): Effect.Effect<CacheBackend["Service"], CacheBackendError, Scope.Scope> =>
+  build(RedisBackend.layer({ url: server.url, ...options }))
 
 export const build = <E>(
   layer: Layer.Layer<CacheBackend, E>
@@ -86,9 +89,9 @@ export const build = <E>(
   Effect.map(Layer.build(Layer.fresh(layer)), (context) => Context.get(context, CacheBackend))
 
 /** A backend that can be closed before the test ends. */
-export const openClosable = Effect.fnUntraced(function*(server: Server) {
+export const openClosable = Effect.fnUntraced(function*(server: Server, options?: RedisBackend.Options) {
   const scope = yield* Scope.fork(yield* Effect.scope)
-  const backend = yield* Scope.provide(open(server), scope)
+  const backend = yield* Scope.provide(open(server, options), scope)
   return { backend, close: Scope.close(scope, Exit.void) }
 })
 
@@ -112,6 +115,13 @@ export const queued = (key: string, options?: Partial<AcquireRequest>) =>
 
 export const send = (server: Server, command: string, ...args: ReadonlyArray<string | number | Buffer>) =>
   Effect.promise(() => server.admin.call(command, ...args))
+
+/** The one key that is there for good. */
+export const MARKER = "effect-lock:marker"
+
+/** All other keys. */
+export const keys = (server: Server) =>
+  Effect.map(Effect.promise(() => server.admin.keys("*")), (names) => names.filter((name) => name !== MARKER))
 
 /** What the server is asked to do meanwhile, by others than the tests' own connection and the scripts. */
 export const recording = Effect.fnUntraced(function*<A, E, R>(server: Server, effect: Effect.Effect<A, E, R>) {

@@ -58,7 +58,7 @@ describe("waiting", () => {
         owner = mine.token
       }
       yield* processes[0]!.leases.release("k", owner)
-      assert.deepStrictEqual(yield* send(server, "KEYS", "*"), ["effect-lock:fence:{k}"])
+      assert.deepStrictEqual(yield* Support.keys(server), ["effect-lock:fence:{k}"])
     }))
 
   it.live("a contended turn is two commands and one message", () =>
@@ -117,7 +117,7 @@ describe("waiting", () => {
       yield* leases.withdraw("k", owner.token)
       handedOver(yield* soon(leases.awaitTurn("k", second.token)))
       yield* leases.withdraw("k", second.token)
-      assert.deepStrictEqual(yield* send(server, "KEYS", "*"), ["effect-lock:fence:{k}"])
+      assert.deepStrictEqual(yield* Support.keys(server), ["effect-lock:fence:{k}"])
     }))
 
   it.live("a dead ticket is dropped, and its keys go by themselves", () =>
@@ -277,6 +277,6 @@ describe("waiting", () => {
       const processes: Array<Backend> = []
       for (let i = 0; i < 5; i++) processes.push(yield* Support.open(server))
       yield* Effect.forEach([...processes, ...processes], worker, { concurrency: "unbounded", discard: true })
-      assert.deepStrictEqual(yield* send(server, "KEYS", "*"), ["effect-lock:fence:{k}"])
+      assert.deepStrictEqual(yield* Support.keys(server), ["effect-lock:fence:{k}"])
     }))
 })

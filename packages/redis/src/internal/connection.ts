@@ -16,11 +16,11 @@ export interface Connection {
   readonly now: () => number
   /** The newest sample of the server's clock, of the present connection only. */
   readonly sample: () => Sample | undefined
-  /** Reads the server's clock. */
-  readonly calibrate: Effect.Effect<Sample, CacheBackendError>
+  /** How often the connection has been lost so far. */
+  readonly losses: () => number
   /**
    * Sends a command. Its answer counts only if the connection was there all the
-   * time; `isWanted` says whether anybody still waits for it.
+   * time; `isWanted` says whether it is still there, and anybody who waits.
    */
   readonly call: <A>(
     operation: string,
@@ -42,10 +42,9 @@ export interface Connection {
   readonly observe: (sentAt: number, serverMicros: number) => Sample
 }
 
-/** Makes the connection of a client and keeps it calibrated for as long as the scope lives. */
+/** Makes the connection of a client, for as long as the scope lives. */
 export const make = Effect.fnUntraced(function*(client: Client, failure: Failure) {
   const clock = yield* Clock.Clock
-  const runFork = Effect.runForkWith(yield* Effect.context<never>())
   let sample: Sample | undefined
   const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
   const observe = (sentAt: number, serverMicros: number): Sample => sample = { sentAt, receivedAt: now(), serverMicros }
@@ -57,7 +56,7 @@ export const make = Effect.fnUntraced(function*(client: Client, failure: Failure
       if (client.status !== "ready") return resume(Effect.fail(failure(operation, new Error(notSent))))
       const before = losses
       let wanted = true
-      send(() => wanted).then(
+      send(() => wanted && before === losses).then(
         (reply) =>
           // A client may send again what was under way when the connection was lost, and this answer the second copy.
           resume(
@@ -75,7 +74,8 @@ export const make = Effect.fnUntraced(function*(client: Client, failure: Failure
   const run: Connection["run"] = (operation, script, keys, args) =>
     call(operation, (isWanted) =>
       client.evalsha(script.sha1, keys.length, ...keys, ...args).catch((cause: unknown) => {
-        // Whoever has left has withdrawn already; sent now, it would come after the withdrawal.
+        // Whoever has left has withdrawn already; sent now, it would come after the withdrawal. And what it says of the
+        // server is true of this connection only.
         if (codeOf(cause) === "NOSCRIPT" && isWanted()) return client.eval(script.lua, keys.length, ...keys, ...args)
         throw cause
       }).then(String))
@@ -83,27 +83,18 @@ export const make = Effect.fnUntraced(function*(client: Client, failure: Failure
   const runWhole: Connection["run"] = (operation, script, keys, args) =>
     call(operation, () => client.eval(script.lua, keys.length, ...keys, ...args).then(String))
 
-  const calibrate = Effect.suspend(() => {
-    const sentAt = now()
-    return Effect.map(
-      call("time", () => client.time()),
-      ([seconds, micros]) => observe(sentAt, Number(seconds) * 1e6 + Number(micros))
-    )
-  })
-
   // A sample of before a reconnect may be of another server.
   const onClose = () => {
     losses++
     sample = undefined
   }
-  const onReady = () => void runFork(Effect.ignore(calibrate))
-  yield* listen(client, { close: onClose, ready: onReady })
+  yield* listen(client, { close: onClose })
 
   return {
     client,
     now,
     sample: () => sample,
-    calibrate,
+    losses: () => losses,
     observe,
     call,
     run,

@@ -13,6 +13,23 @@ export class ServerTooOld extends Error {
   }
 }
 
+/** A server that is dangerous to locks, where that is not allowed. */
+export class UnsafeServer extends Error {
+  constructor(dangers: ReadonlyArray<string>) {
+    super(`${dangers.join("; ")} (the option "strict" makes this an error)`)
+  }
+}
+
+/** The server's answer to an acquire while the store may have forgotten locks. */
+export class StoreForgot extends Error {
+  constructor(howLong: string) {
+    super(
+      `the server was restarted, replaced or flushed, and may have forgotten locks that are still held: it grants no ` +
+        `new ones for another ${howLong} (see the options "forgetting" and "guardTime" of the Redis backend)`
+    )
+  }
+}
+
 // What the server answers instead of running a command.
 const passing = new Set([
   "READONLY",
@@ -46,8 +63,8 @@ export const codeOf = (cause: unknown): string | undefined =>
 
 const classify = (cause: unknown): { readonly outcome: Outcome; readonly retryable: boolean } => {
   const message = textOf(cause)
-  if (cause instanceof TooLate) return { outcome: "Rejected", retryable: true }
-  if (cause instanceof ServerTooOld) return { outcome: "Rejected", retryable: false }
+  if (cause instanceof TooLate || cause instanceof StoreForgot) return { outcome: "Rejected", retryable: true }
+  if (cause instanceof ServerTooOld || cause instanceof UnsafeServer) return { outcome: "Rejected", retryable: false }
   if (message === notSent) return { outcome: "NotSent", retryable: true }
   const code = codeOf(cause) ?? ""
   if (passing.has(code)) return { outcome: "Rejected", retryable: true }

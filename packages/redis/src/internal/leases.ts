@@ -8,7 +8,8 @@ import type { Contended, Granted, Inspected, Leases, NotHeld, Released, Renewed 
 import * as Holder from "effect-lock/Holder"
 import { type CacheBackendError, InvalidOption } from "effect-lock/LockError"
 import type { Connection } from "./connection.ts"
-import { type Failure, TooLate } from "./failure.ts"
+import { type Failure, notSent, TooLate } from "./failure.ts"
+import type { Args, Gate } from "./gate.ts"
 import type { Names } from "./names.ts"
 import * as Scripts from "./scripts.ts"
 import * as ServerTime from "./serverTime.ts"
@@ -32,11 +33,18 @@ export const toMillis = (millis: number): string =>
 
 const fromMillis = (text: string | undefined): number => text === "-1" ? Infinity : Number(text)
 
-export const make = (connection: Connection, subscriber: Subscriber, names: Names, failure: Failure): Leases => {
+export const make = (
+  connection: Connection,
+  gate: Gate,
+  subscriber: Subscriber,
+  names: Names,
+  failure: Failure
+): Leases => {
   const keysOf = (escaped: string) => [
     names.entry("lock", escaped),
     names.entry("fence", escaped),
-    names.entry("queue", escaped)
+    names.entry("queue", escaped),
+    names.marker
   ]
 
   // An answer that no script gives: a client inside a transaction says "QUEUED", for instance.
@@ -47,9 +55,16 @@ export const make = (connection: Connection, subscriber: Subscriber, names: Name
       ? Effect.succeed({ _tag: "NotHeld", reason: tag === "stolen" ? "Stolen" : "Vanished" })
       : strange(operation)
 
+  /** With what the scripts that may grant need to know of the server, which is known but for a moment after connecting. */
+  const identified = <A>(send: (args: Args) => Effect.Effect<A, CacheBackendError>) =>
+    Effect.suspend(() => {
+      const args = gate.args()
+      return args === undefined ? Effect.flatMap(gate.identify, send) : send(args)
+    })
+
   const release = (operation: string, key: string, token: string) =>
     Effect.flatMap(
-      run(operation, Scripts.release, key, token),
+      identified((args) => run(operation, Scripts.release, key, token, ...args)),
       (tag): Effect.Effect<Released | NotHeld, CacheBackendError> =>
         tag === "released" ? Effect.succeed({ _tag: "Released" }) : notHeld(operation, tag)
     )
@@ -90,23 +105,26 @@ export const make = (connection: Connection, subscriber: Subscriber, names: Name
         // Opened before the request leaves: a turn may come before its answer.
         const opened = ticketMillis > 0 && subscriber.open(escaped, token)
 
-        const attempt = (
-          sample: ServerTime.Sample,
-          left: number
-        ): Effect.Effect<Granted | Contended, CacheBackendError> => {
+        const attempt = (left: number): Effect.Effect<Granted | Contended, CacheBackendError> => {
           const now = connection.now()
+          const gateArgs = gate.args()
+          const sample = connection.sample()
+          if (gateArgs === undefined || sample === undefined) return Effect.fail(failure("acquire", new Error(notSent)))
           const args = [
             token,
             toMillis(request.leaseMillis),
             String(ServerTime.notAfter(sample, now, until - now)),
             ticketMillis > 0 ? String(Math.ceil(ticketMillis)) : "0",
             subscriber.channel,
-            Holder.toText(request.holder)
+            Holder.toText(request.holder),
+            ...gateArgs
           ]
           return Effect.flatMap(connection.run("acquire", Scripts.acquire, keys, args), (reply) => {
             const [tag, micros, first, second, holder = ""] = words(reply, 4)
-            if (tag !== "granted" && tag !== "contended" && tag !== "late") return strange("acquire")
-            const renewed = connection.observe(now, Number(micros))
+            if (tag !== "granted" && tag !== "contended" && tag !== "late" && tag !== "closed") {
+              return strange("acquire")
+            }
+            connection.observe(now, Number(micros))
             if (tag === "granted") {
               subscriber.close(escaped, token)
               return Effect.succeed({
@@ -123,17 +141,18 @@ export const make = (connection: Connection, subscriber: Subscriber, names: Name
                 holder: Holder.fromText(holder)
               })
             }
+            if (tag === "closed") return gate.refuse(Number(micros), Number(first))
             // Late by an estimate that is old; the reply brought a better one.
             return left > 1 && connection.now() < until
-              ? attempt(renewed, left - 1)
+              ? attempt(left - 1)
               : Effect.fail(failure("acquire", new TooLate()))
           })
         }
 
-        const sample = connection.sample()
-        const answer = sample !== undefined
-          ? attempt(sample, LATE)
-          : Effect.flatMap(connection.calibrate, (sample) => attempt(sample, LATE))
+        const answer = Effect.andThen(
+          gate.checkLease(request.leaseMillis),
+          identified(() => attempt(LATE))
+        )
         // A definite refusal of the first request leaves no ticket, so nothing will come.
         return opened
           ? Effect.tapError(
@@ -165,7 +184,9 @@ export const make = (connection: Connection, subscriber: Subscriber, names: Name
     withdraw: (key, token) =>
       Effect.suspend(() => {
         subscriber.close(names.escape(key), token)
-        return Effect.asVoid(connection.runWhole("withdraw", Scripts.withdraw, keysOf(names.escape(key)), [token]))
+        return Effect.asVoid(identified((args) =>
+          connection.runWhole("withdraw", Scripts.withdraw, keysOf(names.escape(key)), [token, ...args])
+        ))
       }),
 
     inspect,

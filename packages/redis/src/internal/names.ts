@@ -5,11 +5,14 @@ import { createHash } from "node:crypto"
 export interface Names {
   readonly escape: (key: string) => string
   readonly entry: (kind: LockKey.Kind, escaped: string) => string
+  /** Of the whole prefix: see gate.ts. It has no braces, so it meets no entry of any key. */
+  readonly marker: string
 }
 
 const sha256 = (text: string) => createHash("sha256").update(text).digest("hex")
 
 export const make = (prefix: string): Names => ({
   escape: (key) => LockKey.escape(key, sha256),
-  entry: (kind, escaped) => LockKey.entry(prefix, kind, escaped)
+  entry: (kind, escaped) => LockKey.entry(prefix, kind, escaped),
+  marker: `${prefix}:marker`
 })

@@ -7,16 +7,19 @@ export interface Script {
 }
 
 export const acquire: Script = {
-  sha1: "fe7e8f77e22f713d29a0b093965404be689ddb6e",
+  sha1: "564f0bc4e85cf6546dca3ad7d2372fba78932904",
   lua: `-- Grants the lock if it is free and no live ticket that can hear of it stands before the caller's; else hands it to
 -- that ticket; else, if it is held, keeps a ticket for the caller if asked to.
 --
--- KEYS  1 lock  2 fence  3 queue
+-- KEYS  1 lock  2 fence  3 queue  4 marker
 -- ARGV  1 token  2 lease in ms, 0 = without end  3 latest server time to grant at, in us
 --       4 ticket in ms, 0 = do not queue  5 channel to wake  6 holder as text
+--       7 what counts as forgetting: "restart", "any", "off"  8 run of the server, "-" = ask it
+--       9 guard time in us  10 until when nothing is granted, as the caller knows it, in us
 -- Reply "granted MICROS FENCE REMAINING": the server's time in us, the lease in ms, -1 = without end
 --       "contended MICROS REMAINING AHEAD HOLDER": the live tickets ahead
 --       "late MICROS": nothing was done
+--       "closed MICROS UNTIL": the store has forgotten locks and grants none until then
 -- >>> shared/record.lua (written by scripts/codegen.mjs)
 -- Everything is read before anything is written, so that a key of a wrong type changes nothing.
 local record = redis.call("GET", KEYS[1])
@@ -67,14 +70,18 @@ local function grant(token, lease, text)
   fence, owner, holder = nextFence, token, text
 end
 
+local function free()
+  redis.call("DEL", KEYS[1])
+  dropDead()
+  owner = nil
+end
+
 -- Frees the lock and, in the same step, gives it to the first live ticket whose process hears of it. A ticket that
 -- nobody hears keeps its place, and its owner looks by itself. \`me\` is the caller's token and needs no message.
 local function handOver(me)
   -- Freed first: after one write the server refuses no other (full memory, read-only), so that nobody is told of a
   -- lock which is then not written.
-  redis.call("DEL", KEYS[1])
-  dropDead()
-  owner = nil
+  free()
   for _, ticket in ipairs(waiting) do
     local message = table.concat({ticket.token, nextFence, ticket.lease, string.format("%.0f", now), KEYS[1]}, " ")
     -- Who listens by a pattern, to everything perhaps, is counted by PUBLISH but is not the waiter.
@@ -87,6 +94,27 @@ local function handOver(me)
   end
 end
 -- <<< shared/hand-over.lua
+local mode, run, guard, known = unpack(ARGV, 7)
+-- >>> shared/gate.lua
+-- Until when, in server time, nothing is granted because holders of before may still believe in locks that the store
+-- has forgotten; 0 = nothing of the kind. And the marker to write, if it is to be another. The marker, "run until", says
+-- for which run of the server it was written: a snapshot, or a replica, brings that of another run along.
+local function gate(key)
+  if mode == "off" then return 0 end
+  local marker = redis.call("GET", key)
+  local marked, closed = string.match(marker or "- 0", "^(%S+) (%d+)$")
+  if not marked then
+    return nil, redis.error_reply("WRONGTYPE The marker of this prefix holds something that effect-lock did not write")
+  end
+  -- Who may be sent a second time, to another server, does not say what it took the first one for.
+  if run == "-" then run = string.match(redis.call("INFO", "server"), "run_id:(%w+)") end
+  closed = tonumber(closed)
+  if marked ~= run then closed = (marker or mode == "any") and now + tonumber(guard) or 0 end
+  closed = math.max(closed, tonumber(known))
+  local due = run .. " " .. string.format("%.0f", closed)
+  return closed, due ~= marker and due
+end
+-- <<< shared/gate.lua
 local me, lease, text = ARGV[1], ARGV[2], ARGV[6]
 local micros = string.format("%.0f", now)
 if not (now <= tonumber(ARGV[3])) then return "late " .. micros end
@@ -97,6 +125,10 @@ for _, ticket in ipairs(waiting) do
   if ticket.token == me then mine = ticket end
 end
 if not owner then
+  local closed, due = gate(KEYS[4])
+  if not closed then return due end
+  if due then redis.call("SET", KEYS[4], due) end
+  if closed > now then return "closed " .. micros .. " " .. string.format("%.0f", closed) end
   if #queue == 0 then
     grant(me, lease, text)
   else
@@ -162,6 +194,56 @@ return version
 `
 }
 
+export const connect: Script = {
+  sha1: "9186fb6aa94ff77fb8ce5fff9972ea54e16edf1a",
+  lua: `-- Says which run of the server answers, and closes the gate if that run has forgotten locks.
+--
+-- KEYS  1 marker
+-- ARGV  1 run that the caller knew before, "-" = none  2 for how long it has lost that one, in ms
+--       3-6 as the last four of acquire.lua
+-- Reply "MICROS RUN UNTIL": the server's time in us; "-" where it is not asked for, or
+--       INFO is forbidden; until when nothing is granted, in us
+local clock = redis.call("TIME")
+local now = clock[1] * 1000000 + clock[2]
+local mode, run, guard, known = unpack(ARGV, 3)
+local micros = string.format("%.0f", now)
+local info = mode ~= "off" and redis.pcall("INFO", "server")
+run = type(info) == "string" and string.match(info, "run_id:(%w+)")
+if not run then return micros .. " - 0" end
+-- >>> shared/gate.lua
+-- Until when, in server time, nothing is granted because holders of before may still believe in locks that the store
+-- has forgotten; 0 = nothing of the kind. And the marker to write, if it is to be another. The marker, "run until", says
+-- for which run of the server it was written: a snapshot, or a replica, brings that of another run along.
+local function gate(key)
+  if mode == "off" then return 0 end
+  local marker = redis.call("GET", key)
+  local marked, closed = string.match(marker or "- 0", "^(%S+) (%d+)$")
+  if not marked then
+    return nil, redis.error_reply("WRONGTYPE The marker of this prefix holds something that effect-lock did not write")
+  end
+  -- Who may be sent a second time, to another server, does not say what it took the first one for.
+  if run == "-" then run = string.match(redis.call("INFO", "server"), "run_id:(%w+)") end
+  closed = tonumber(closed)
+  if marked ~= run then closed = (marker or mode == "any") and now + tonumber(guard) or 0 end
+  closed = math.max(closed, tonumber(known))
+  local due = run .. " " .. string.format("%.0f", closed)
+  return closed, due ~= marker and due
+end
+-- <<< shared/gate.lua
+if ARGV[1] ~= "-" and ARGV[1] ~= run then
+  -- Nobody believes in a grant of the former server that is later than the start of this one, and the caller vouches
+  -- for the time in which it was connected to the former. The uptime is in whole seconds.
+  local started = now - (tonumber(string.match(info, "uptime_in_seconds:(%d+)")) - 1) * 1000000
+  known = math.min(now, math.max(started, now - ARGV[2] * 1000)) + guard
+end
+local closed, due = gate(KEYS[1])
+if not closed then return due end
+-- Nothing is left behind for those who take no lock. Where the server refuses it, the first acquire writes it.
+if due and closed > now then redis.pcall("SET", KEYS[1], due) end
+return micros .. " " .. run .. " " .. string.format("%.0f", closed)
+`
+}
+
 export const inspect: Script = {
   sha1: "59b93ea149eae83d3ecd86e1b0ee6455d8a818cd",
   lua: `-- Who holds the lock. Writes nothing.
@@ -209,11 +291,12 @@ return table.concat({"held", owner, fence, redis.call("PTTL", KEYS[1]), #waiting
 }
 
 export const release: Script = {
-  sha1: "8c8f56dd293a8a82fdc10bf0e595534ce7a99778",
-  lua: `-- Frees the lock if the token holds it, and hands it to the first live ticket that can hear of it.
+  sha1: "4f466f7554dcb929c5819c8788cb8a9c72e9b942",
+  lua: `-- Frees the lock if the token holds it, and hands it to the first live ticket that can hear of it, unless the store
+-- has forgotten locks.
 --
--- KEYS  1 lock  2 fence  3 queue
--- ARGV  1 token
+-- KEYS  1 lock  2 fence  3 queue  4 marker
+-- ARGV  1 token  2-5 as the last four of acquire.lua
 -- Reply "released", "stolen" or "vanished"
 -- >>> shared/record.lua (written by scripts/codegen.mjs)
 -- Everything is read before anything is written, so that a key of a wrong type changes nothing.
@@ -271,14 +354,18 @@ local function grant(token, lease, text)
   fence, owner, holder = nextFence, token, text
 end
 
+local function free()
+  redis.call("DEL", KEYS[1])
+  dropDead()
+  owner = nil
+end
+
 -- Frees the lock and, in the same step, gives it to the first live ticket whose process hears of it. A ticket that
 -- nobody hears keeps its place, and its owner looks by itself. \`me\` is the caller's token and needs no message.
 local function handOver(me)
   -- Freed first: after one write the server refuses no other (full memory, read-only), so that nobody is told of a
   -- lock which is then not written.
-  redis.call("DEL", KEYS[1])
-  dropDead()
-  owner = nil
+  free()
   for _, ticket in ipairs(waiting) do
     local message = table.concat({ticket.token, nextFence, ticket.lease, string.format("%.0f", now), KEYS[1]}, " ")
     -- Who listens by a pattern, to everything perhaps, is counted by PUBLISH but is not the waiter.
@@ -291,7 +378,28 @@ local function handOver(me)
   end
 end
 -- <<< shared/hand-over.lua
-handOver()
+local mode, run, guard, known = unpack(ARGV, 2)
+-- >>> shared/gate.lua
+-- Until when, in server time, nothing is granted because holders of before may still believe in locks that the store
+-- has forgotten; 0 = nothing of the kind. And the marker to write, if it is to be another. The marker, "run until", says
+-- for which run of the server it was written: a snapshot, or a replica, brings that of another run along.
+local function gate(key)
+  if mode == "off" then return 0 end
+  local marker = redis.call("GET", key)
+  local marked, closed = string.match(marker or "- 0", "^(%S+) (%d+)$")
+  if not marked then
+    return nil, redis.error_reply("WRONGTYPE The marker of this prefix holds something that effect-lock did not write")
+  end
+  -- Who may be sent a second time, to another server, does not say what it took the first one for.
+  if run == "-" then run = string.match(redis.call("INFO", "server"), "run_id:(%w+)") end
+  closed = tonumber(closed)
+  if marked ~= run then closed = (marker or mode == "any") and now + tonumber(guard) or 0 end
+  closed = math.max(closed, tonumber(known))
+  local due = run .. " " .. string.format("%.0f", closed)
+  return closed, due ~= marker and due
+end
+-- <<< shared/gate.lua
+if (gate(KEYS[4]) or math.huge) <= now then handOver() else free() end
 return "released"
 `
 }
@@ -349,12 +457,12 @@ return version
 }
 
 export const withdraw: Script = {
-  sha1: "9721174d5100428adc73934a73b566b66e5831ee",
+  sha1: "cb3e5b1c85a92b5b300874e3bb6ad6a753c5fd22",
   lua: `-- Undoes whatever the token may have: its ticket, and its lock as release does. Where the lock is free, the next
--- waiter is told, because the one that leaves may be the one that was told before.
+-- waiter is told, because the one that leaves may be the one that was told before; not if the store has forgotten locks.
 --
--- KEYS  1 lock  2 fence  3 queue
--- ARGV  1 token
+-- KEYS  1 lock  2 fence  3 queue  4 marker
+-- ARGV  1 token  2-5 as the last four of acquire.lua
 -- Reply "withdrawn"
 -- >>> shared/record.lua (written by scripts/codegen.mjs)
 -- Everything is read before anything is written, so that a key of a wrong type changes nothing.
@@ -406,14 +514,18 @@ local function grant(token, lease, text)
   fence, owner, holder = nextFence, token, text
 end
 
+local function free()
+  redis.call("DEL", KEYS[1])
+  dropDead()
+  owner = nil
+end
+
 -- Frees the lock and, in the same step, gives it to the first live ticket whose process hears of it. A ticket that
 -- nobody hears keeps its place, and its owner looks by itself. \`me\` is the caller's token and needs no message.
 local function handOver(me)
   -- Freed first: after one write the server refuses no other (full memory, read-only), so that nobody is told of a
   -- lock which is then not written.
-  redis.call("DEL", KEYS[1])
-  dropDead()
-  owner = nil
+  free()
   for _, ticket in ipairs(waiting) do
     local message = table.concat({ticket.token, nextFence, ticket.lease, string.format("%.0f", now), KEYS[1]}, " ")
     -- Who listens by a pattern, to everything perhaps, is counted by PUBLISH but is not the waiter.
@@ -426,6 +538,28 @@ local function handOver(me)
   end
 end
 -- <<< shared/hand-over.lua
+local mode, run, guard, known = unpack(ARGV, 2)
+-- >>> shared/gate.lua
+-- Until when, in server time, nothing is granted because holders of before may still believe in locks that the store
+-- has forgotten; 0 = nothing of the kind. And the marker to write, if it is to be another. The marker, "run until", says
+-- for which run of the server it was written: a snapshot, or a replica, brings that of another run along.
+local function gate(key)
+  if mode == "off" then return 0 end
+  local marker = redis.call("GET", key)
+  local marked, closed = string.match(marker or "- 0", "^(%S+) (%d+)$")
+  if not marked then
+    return nil, redis.error_reply("WRONGTYPE The marker of this prefix holds something that effect-lock did not write")
+  end
+  -- Who may be sent a second time, to another server, does not say what it took the first one for.
+  if run == "-" then run = string.match(redis.call("INFO", "server"), "run_id:(%w+)") end
+  closed = tonumber(closed)
+  if marked ~= run then closed = (marker or mode == "any") and now + tonumber(guard) or 0 end
+  closed = math.max(closed, tonumber(known))
+  local due = run .. " " .. string.format("%.0f", closed)
+  return closed, due ~= marker and due
+end
+-- <<< shared/gate.lua
+local isOpen = #waiting > 0 and (gate(KEYS[4]) or math.huge) <= now
 for i, ticket in ipairs(waiting) do
   if ticket.token == ARGV[1] then
     redis.call("LREM", KEYS[3], 1, ticket.entry)
@@ -433,7 +567,9 @@ for i, ticket in ipairs(waiting) do
     break
   end
 end
-if owner == ARGV[1] or (not owner and #waiting > 0) then handOver() end
+if owner == ARGV[1] or (not owner and #waiting > 0) then
+  if isOpen then handOver() else free() end
+end
 return "withdrawn"
 `
 }

@@ -1,12 +1,15 @@
 -- Grants the lock if it is free and no live ticket that can hear of it stands before the caller's; else hands it to
 -- that ticket; else, if it is held, keeps a ticket for the caller if asked to.
 --
--- KEYS  1 lock  2 fence  3 queue
+-- KEYS  1 lock  2 fence  3 queue  4 marker
 -- ARGV  1 token  2 lease in ms, 0 = without end  3 latest server time to grant at, in us
 --       4 ticket in ms, 0 = do not queue  5 channel to wake  6 holder as text
+--       7 what counts as forgetting: "restart", "any", "off"  8 run of the server, "-" = ask it
+--       9 guard time in us  10 until when nothing is granted, as the caller knows it, in us
 -- Reply "granted MICROS FENCE REMAINING": the server's time in us, the lease in ms, -1 = without end
 --       "contended MICROS REMAINING AHEAD HOLDER": the live tickets ahead
 --       "late MICROS": nothing was done
+--       "closed MICROS UNTIL": the store has forgotten locks and grants none until then
 -- >>> shared/record.lua (written by scripts/codegen.mjs)
 -- Everything is read before anything is written, so that a key of a wrong type changes nothing.
 local record = redis.call("GET", KEYS[1])
@@ -57,14 +60,18 @@ local function grant(token, lease, text)
   fence, owner, holder = nextFence, token, text
 end
 
+local function free()
+  redis.call("DEL", KEYS[1])
+  dropDead()
+  owner = nil
+end
+
 -- Frees the lock and, in the same step, gives it to the first live ticket whose process hears of it. A ticket that
 -- nobody hears keeps its place, and its owner looks by itself. `me` is the caller's token and needs no message.
 local function handOver(me)
   -- Freed first: after one write the server refuses no other (full memory, read-only), so that nobody is told of a
   -- lock which is then not written.
-  redis.call("DEL", KEYS[1])
-  dropDead()
-  owner = nil
+  free()
   for _, ticket in ipairs(waiting) do
     local message = table.concat({ticket.token, nextFence, ticket.lease, string.format("%.0f", now), KEYS[1]}, " ")
     -- Who listens by a pattern, to everything perhaps, is counted by PUBLISH but is not the waiter.
@@ -77,6 +84,27 @@ local function handOver(me)
   end
 end
 -- <<< shared/hand-over.lua
+local mode, run, guard, known = unpack(ARGV, 7)
+-- >>> shared/gate.lua
+-- Until when, in server time, nothing is granted because holders of before may still believe in locks that the store
+-- has forgotten; 0 = nothing of the kind. And the marker to write, if it is to be another. The marker, "run until", says
+-- for which run of the server it was written: a snapshot, or a replica, brings that of another run along.
+local function gate(key)
+  if mode == "off" then return 0 end
+  local marker = redis.call("GET", key)
+  local marked, closed = string.match(marker or "- 0", "^(%S+) (%d+)$")
+  if not marked then
+    return nil, redis.error_reply("WRONGTYPE The marker of this prefix holds something that effect-lock did not write")
+  end
+  -- Who may be sent a second time, to another server, does not say what it took the first one for.
+  if run == "-" then run = string.match(redis.call("INFO", "server"), "run_id:(%w+)") end
+  closed = tonumber(closed)
+  if marked ~= run then closed = (marker or mode == "any") and now + tonumber(guard) or 0 end
+  closed = math.max(closed, tonumber(known))
+  local due = run .. " " .. string.format("%.0f", closed)
+  return closed, due ~= marker and due
+end
+-- <<< shared/gate.lua
 local me, lease, text = ARGV[1], ARGV[2], ARGV[6]
 local micros = string.format("%.0f", now)
 if not (now <= tonumber(ARGV[3])) then return "late " .. micros end
@@ -87,6 +115,10 @@ for _, ticket in ipairs(waiting) do
   if ticket.token == me then mine = ticket end
 end
 if not owner then
+  local closed, due = gate(KEYS[4])
+  if not closed then return due end
+  if due then redis.call("SET", KEYS[4], due) end
+  if closed > now then return "closed " .. micros .. " " .. string.format("%.0f", closed) end
   if #queue == 0 then
     grant(me, lease, text)
   else

@@ -1,7 +1,8 @@
--- Frees the lock if the token holds it, and hands it to the first live ticket that can hear of it.
+-- Frees the lock if the token holds it, and hands it to the first live ticket that can hear of it, unless the store
+-- has forgotten locks.
 --
--- KEYS  1 lock  2 fence  3 queue
--- ARGV  1 token
+-- KEYS  1 lock  2 fence  3 queue  4 marker
+-- ARGV  1 token  2-5 as the last four of acquire.lua
 -- Reply "released", "stolen" or "vanished"
 -- >>> shared/record.lua (written by scripts/codegen.mjs)
 -- Everything is read before anything is written, so that a key of a wrong type changes nothing.
@@ -59,14 +60,18 @@ local function grant(token, lease, text)
   fence, owner, holder = nextFence, token, text
 end
 
+local function free()
+  redis.call("DEL", KEYS[1])
+  dropDead()
+  owner = nil
+end
+
 -- Frees the lock and, in the same step, gives it to the first live ticket whose process hears of it. A ticket that
 -- nobody hears keeps its place, and its owner looks by itself. `me` is the caller's token and needs no message.
 local function handOver(me)
   -- Freed first: after one write the server refuses no other (full memory, read-only), so that nobody is told of a
   -- lock which is then not written.
-  redis.call("DEL", KEYS[1])
-  dropDead()
-  owner = nil
+  free()
   for _, ticket in ipairs(waiting) do
     local message = table.concat({ticket.token, nextFence, ticket.lease, string.format("%.0f", now), KEYS[1]}, " ")
     -- Who listens by a pattern, to everything perhaps, is counted by PUBLISH but is not the waiter.
@@ -79,5 +84,26 @@ local function handOver(me)
   end
 end
 -- <<< shared/hand-over.lua
-handOver()
+local mode, run, guard, known = unpack(ARGV, 2)
+-- >>> shared/gate.lua
+-- Until when, in server time, nothing is granted because holders of before may still believe in locks that the store
+-- has forgotten; 0 = nothing of the kind. And the marker to write, if it is to be another. The marker, "run until", says
+-- for which run of the server it was written: a snapshot, or a replica, brings that of another run along.
+local function gate(key)
+  if mode == "off" then return 0 end
+  local marker = redis.call("GET", key)
+  local marked, closed = string.match(marker or "- 0", "^(%S+) (%d+)$")
+  if not marked then
+    return nil, redis.error_reply("WRONGTYPE The marker of this prefix holds something that effect-lock did not write")
+  end
+  -- Who may be sent a second time, to another server, does not say what it took the first one for.
+  if run == "-" then run = string.match(redis.call("INFO", "server"), "run_id:(%w+)") end
+  closed = tonumber(closed)
+  if marked ~= run then closed = (marker or mode == "any") and now + tonumber(guard) or 0 end
+  closed = math.max(closed, tonumber(known))
+  local due = run .. " " .. string.format("%.0f", closed)
+  return closed, due ~= marker and due
+end
+-- <<< shared/gate.lua
+if (gate(KEYS[4]) or math.huge) <= now then handOver() else free() end
 return "released"

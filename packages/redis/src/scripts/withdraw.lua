@@ -1,8 +1,8 @@
 -- Undoes whatever the token may have: its ticket, and its lock as release does. Where the lock is free, the next
--- waiter is told, because the one that leaves may be the one that was told before.
+-- waiter is told, because the one that leaves may be the one that was told before; not if the store has forgotten locks.
 --
--- KEYS  1 lock  2 fence  3 queue
--- ARGV  1 token
+-- KEYS  1 lock  2 fence  3 queue  4 marker
+-- ARGV  1 token  2-5 as the last four of acquire.lua
 -- Reply "withdrawn"
 -- >>> shared/record.lua (written by scripts/codegen.mjs)
 -- Everything is read before anything is written, so that a key of a wrong type changes nothing.
@@ -54,14 +54,18 @@ local function grant(token, lease, text)
   fence, owner, holder = nextFence, token, text
 end
 
+local function free()
+  redis.call("DEL", KEYS[1])
+  dropDead()
+  owner = nil
+end
+
 -- Frees the lock and, in the same step, gives it to the first live ticket whose process hears of it. A ticket that
 -- nobody hears keeps its place, and its owner looks by itself. `me` is the caller's token and needs no message.
 local function handOver(me)
   -- Freed first: after one write the server refuses no other (full memory, read-only), so that nobody is told of a
   -- lock which is then not written.
-  redis.call("DEL", KEYS[1])
-  dropDead()
-  owner = nil
+  free()
   for _, ticket in ipairs(waiting) do
     local message = table.concat({ticket.token, nextFence, ticket.lease, string.format("%.0f", now), KEYS[1]}, " ")
     -- Who listens by a pattern, to everything perhaps, is counted by PUBLISH but is not the waiter.
@@ -74,6 +78,28 @@ local function handOver(me)
   end
 end
 -- <<< shared/hand-over.lua
+local mode, run, guard, known = unpack(ARGV, 2)
+-- >>> shared/gate.lua
+-- Until when, in server time, nothing is granted because holders of before may still believe in locks that the store
+-- has forgotten; 0 = nothing of the kind. And the marker to write, if it is to be another. The marker, "run until", says
+-- for which run of the server it was written: a snapshot, or a replica, brings that of another run along.
+local function gate(key)
+  if mode == "off" then return 0 end
+  local marker = redis.call("GET", key)
+  local marked, closed = string.match(marker or "- 0", "^(%S+) (%d+)$")
+  if not marked then
+    return nil, redis.error_reply("WRONGTYPE The marker of this prefix holds something that effect-lock did not write")
+  end
+  -- Who may be sent a second time, to another server, does not say what it took the first one for.
+  if run == "-" then run = string.match(redis.call("INFO", "server"), "run_id:(%w+)") end
+  closed = tonumber(closed)
+  if marked ~= run then closed = (marker or mode == "any") and now + tonumber(guard) or 0 end
+  closed = math.max(closed, tonumber(known))
+  local due = run .. " " .. string.format("%.0f", closed)
+  return closed, due ~= marker and due
+end
+-- <<< shared/gate.lua
+local isOpen = #waiting > 0 and (gate(KEYS[4]) or math.huge) <= now
 for i, ticket in ipairs(waiting) do
   if ticket.token == ARGV[1] then
     redis.call("LREM", KEYS[3], 1, ticket.entry)
@@ -81,5 +107,7 @@ for i, ticket in ipairs(waiting) do
     break
   end
 end
-if owner == ARGV[1] or (not owner and #waiting > 0) then handOver() end
+if owner == ARGV[1] or (not owner and #waiting > 0) then
+  if isOpen then handOver() else free() end
+end
 return "withdrawn"

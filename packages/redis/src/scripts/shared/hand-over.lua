@@ -13,14 +13,18 @@ local function grant(token, lease, text)
   fence, owner, holder = nextFence, token, text
 end
 
+local function free()
+  redis.call("DEL", KEYS[1])
+  dropDead()
+  owner = nil
+end
+
 -- Frees the lock and, in the same step, gives it to the first live ticket whose process hears of it. A ticket that
 -- nobody hears keeps its place, and its owner looks by itself. `me` is the caller's token and needs no message.
 local function handOver(me)
   -- Freed first: after one write the server refuses no other (full memory, read-only), so that nobody is told of a
   -- lock which is then not written.
-  redis.call("DEL", KEYS[1])
-  dropDead()
-  owner = nil
+  free()
   for _, ticket in ipairs(waiting) do
     local message = table.concat({ticket.token, nextFence, ticket.lease, string.format("%.0f", now), KEYS[1]}, " ")
     -- Who listens by a pattern, to everything perhaps, is counted by PUBLISH but is not the waiter.
