@@ -23,7 +23,9 @@ import * as Connection from "./internal/connection.ts"
 import { type Failure, makeFailure } from "./internal/failure.ts"
 import * as Gate from "./internal/gate.ts"
 import * as Leases from "./internal/leases.ts"
+import * as Lookups from "./internal/lookups.ts"
 import * as Names from "./internal/names.ts"
+import * as Requests from "./internal/requests.ts"
 import * as Server from "./internal/server.ts"
 import * as Subscriber from "./internal/subscriber.ts"
 import * as Values from "./internal/values.ts"
@@ -131,9 +133,11 @@ const makeBackend = Effect.fnUntraced(
     // A server that loads its data, for instance, is asked again later.
     yield* Effect.catchIf(gate.identify, isPassing, () => Effect.void)
     const listener = yield* Client.own(Client.duplicate(client))
-    const subscriber = yield* Subscriber.make(listener, connection, `${prefix}:wake:${randomUUID()}`, failure)
+    const channels = { wake: `${prefix}:wake:${randomUUID()}`, changes: names.changes }
+    const subscriber = yield* Subscriber.make(listener, connection, channels, failure)
     yield* Client.whenReady(listener, failure)
     yield* subscriber.subscribed
+    const requests = Requests.make(connection, gate, subscriber, names, failure)
     return yield* make({
       name: "redis",
       capabilities: {
@@ -145,8 +149,9 @@ const makeBackend = Effect.fnUntraced(
         granularityMillis: 1
       },
       timeLimit: "1 second",
-      leases: Leases.make(connection, gate, subscriber, names, failure),
-      values: Values.make(connection, names)
+      leases: Leases.make(connection, requests, subscriber, names),
+      values: Values.make(connection, names),
+      lookups: Lookups.make(connection, requests, subscriber, names)
     })
   },
   Effect.timeoutOrElse({

@@ -64,7 +64,7 @@ export const own = (client: Client) =>
 interface Events {
   readonly close?: () => void
   readonly ready?: () => void
-  readonly message?: (channel: string, message: string) => void
+  readonly messageBuffer?: (channel: Buffer, message: Buffer) => void
 }
 
 /** Listens for as long as the scope lives. */

@@ -5,6 +5,7 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type { CacheBackendError } from "effect-lock/LockError"
+import { Command } from "ioredis"
 import { codeOf, type Failure, notSent } from "./failure.ts"
 import { type Client, listen } from "./client.ts"
 import type { Script } from "./scripts.ts"
@@ -33,6 +34,8 @@ export interface Connection {
     keys: ReadonlyArray<string>,
     args: ReadonlyArray<string | Buffer>
   ) => Effect.Effect<string, CacheBackendError>
+  /** The same, for a reply that is not all text. */
+  readonly runBytes: (...request: Parameters<Connection["run"]>) => Effect.Effect<Buffer, CacheBackendError>
   /**
    * Runs a script sent whole: it is done even if no reply comes back, where a
    * digest that the server does not know needs one.
@@ -71,14 +74,28 @@ export const make = Effect.fnUntraced(function*(client: Client, failure: Failure
       })
     })
 
-  const run: Connection["run"] = (operation, script, keys, args) =>
+  // As bytes: the methods of the client decode the replies of scripts as text.
+  const send = (command: string, script: string, keys: ReadonlyArray<string>, args: ReadonlyArray<string | Buffer>) => {
+    const { keyPrefix } = client.options
+    const sent = new Command(command, [script, String(keys.length), ...keys, ...args], {
+      replyEncoding: null,
+      ...keyPrefix === undefined ? {} : { keyPrefix }
+    })
+    client.sendCommand(sent)
+    return sent.promise.then((reply: unknown) => Buffer.isBuffer(reply) ? reply : Buffer.from(String(reply)))
+  }
+
+  const runBytes: Connection["runBytes"] = (operation, script, keys, args) =>
     call(operation, (isWanted) =>
-      client.evalsha(script.sha1, keys.length, ...keys, ...args).catch((cause: unknown) => {
+      send("evalsha", script.sha1, keys, args).catch((cause: unknown) => {
         // Whoever has left has withdrawn already; sent now, it would come after the withdrawal. And what it says of the
         // server is true of this connection only.
-        if (codeOf(cause) === "NOSCRIPT" && isWanted()) return client.eval(script.lua, keys.length, ...keys, ...args)
+        if (codeOf(cause) === "NOSCRIPT" && isWanted()) return send("eval", script.lua, keys, args)
         throw cause
-      }).then(String))
+      }))
+
+  const run: Connection["run"] = (operation, script, keys, args) =>
+    Effect.map(runBytes(operation, script, keys, args), String)
 
   const runWhole: Connection["run"] = (operation, script, keys, args) =>
     call(operation, () => client.eval(script.lua, keys.length, ...keys, ...args).then(String))
@@ -98,6 +115,7 @@ export const make = Effect.fnUntraced(function*(client: Client, failure: Failure
     observe,
     call,
     run,
+    runBytes,
     runWhole
   } satisfies Connection
 })

@@ -7,7 +7,7 @@ export interface Script {
 }
 
 export const acquire: Script = {
-  sha1: "564f0bc4e85cf6546dca3ad7d2372fba78932904",
+  sha1: "2f67a0f35b09535359d4cd950c9f2ed21b148a53",
   lua: `-- Grants the lock if it is free and no live ticket that can hear of it stands before the caller's; else hands it to
 -- that ticket; else, if it is held, keeps a ticket for the caller if asked to.
 --
@@ -115,82 +115,93 @@ local function gate(key)
   return closed, due ~= marker and due
 end
 -- <<< shared/gate.lua
-local me, lease, text = ARGV[1], ARGV[2], ARGV[6]
-local micros = string.format("%.0f", now)
-if not (now <= tonumber(ARGV[3])) then return "late " .. micros end
-if owner == me then return "granted " .. micros .. " " .. fence .. " " .. redis.call("PTTL", KEYS[1]) end
+-- >>> shared/take.lua (written by scripts/codegen.mjs)
+-- Grants the lock to the caller, or hands it to whoever is first, or keeps a ticket. Returns the reply.
+local function take()
+  local me, lease, text = ARGV[1], ARGV[2], ARGV[6]
+  local micros = string.format("%.0f", now)
+  if not (now <= tonumber(ARGV[3])) then return "late " .. micros end
+  if owner == me then return "granted " .. micros .. " " .. fence .. " " .. redis.call("PTTL", KEYS[1]) end
 
-local mine
-for _, ticket in ipairs(waiting) do
-  if ticket.token == me then mine = ticket end
-end
-if not owner then
-  local closed, due = gate(KEYS[4])
-  if not closed then return due end
-  if due then redis.call("SET", KEYS[4], due) end
-  if closed > now then return "closed " .. micros .. " " .. string.format("%.0f", closed) end
-  if #queue == 0 then
-    grant(me, lease, text)
-  else
-    if mine then
-      mine.lease, mine.holder = lease, text
+  local mine
+  for _, ticket in ipairs(waiting) do
+    if ticket.token == me then mine = ticket end
+  end
+  if not owner then
+    local closed, due = gate(KEYS[4])
+    if not closed then return due end
+    if due then redis.call("SET", KEYS[4], due) end
+    if closed > now then return "closed " .. micros .. " " .. string.format("%.0f", closed) end
+    if #queue == 0 then
+      grant(me, lease, text)
     else
-      waiting[#waiting + 1] = {token = me, lease = lease, holder = text}
+      if mine then
+        mine.lease, mine.holder = lease, text
+      else
+        waiting[#waiting + 1] = {token = me, lease = lease, holder = text}
+      end
+      handOver(me)
     end
-    handOver(me)
+    if owner == me then
+      return "granted " .. micros .. " " .. fence .. " " .. (lease == "0" and "-1" or lease)
+    end
   end
-  if owner == me then
-    return "granted " .. micros .. " " .. fence .. " " .. (lease == "0" and "-1" or lease)
-  end
-end
 
-local ahead = 0
-for _, ticket in ipairs(waiting) do
-  if ticket.token == me then break end
-  if ticket.token ~= owner then ahead = ahead + 1 end
-end
-local ticketMillis = tonumber(ARGV[4])
-if ticketMillis > 0 then
-  local expires = string.format("%.0f", now + ticketMillis * 1000)
-  local entry = table.concat({me, expires, lease, ARGV[5], text}, " ")
-  if mine then
-    redis.call("LSET", KEYS[3], redis.call("LPOS", KEYS[3], mine.entry), entry)
-  else
-    redis.call("RPUSH", KEYS[3], entry)
+  local ahead = 0
+  for _, ticket in ipairs(waiting) do
+    if ticket.token == me then break end
+    if ticket.token ~= owner then ahead = ahead + 1 end
   end
-  dropDead()
-  -- The queue lasts as long as its longest ticket, so that nothing is left when everybody is gone.
-  redis.call("PEXPIRE", KEYS[3], math.max(ticketMillis, redis.call("PTTL", KEYS[3])))
+  local ticketMillis = tonumber(ARGV[4])
+  if ticketMillis > 0 then
+    local expires = string.format("%.0f", now + ticketMillis * 1000)
+    local entry = table.concat({me, expires, lease, ARGV[5], text}, " ")
+    if mine then
+      redis.call("LSET", KEYS[3], redis.call("LPOS", KEYS[3], mine.entry), entry)
+    else
+      redis.call("RPUSH", KEYS[3], entry)
+    end
+    dropDead()
+    -- The queue lasts as long as its longest ticket, so that nothing is left when everybody is gone.
+    redis.call("PEXPIRE", KEYS[3], math.max(ticketMillis, redis.call("PTTL", KEYS[3])))
+  end
+  return table.concat({"contended", micros, redis.call("PTTL", KEYS[1]), ahead, holder}, " ")
 end
-return table.concat({"contended", micros, redis.call("PTTL", KEYS[1]), ahead, holder}, " ")
+-- <<< shared/take.lua
+return take()
 `
 }
 
 export const compareAndSet: Script = {
-  sha1: "87fdb01e0eb2bc46f952ba39ee32c040c011d133",
+  sha1: "078693f26ba740869f31b6cb1c386a2b144e35a1",
   lua: `-- Writes a value with a new version if the stored version is the expected one.
 --
 -- KEYS  1 value
 -- ARGV  1 bytes  2 time to live in ms, 0 = without end  3 expected version, 0 = no value
 -- Reply the version, or "0" on a conflict
--- >>> shared/version.lua (written by scripts/codegen.mjs)
-local clock = redis.call("TIME")
-local stored = redis.call("GETRANGE", KEYS[1], 0, 16)
--- As a reader sees it: anything but 16 digits, no greater than a number can be counted on, is no value.
-local current = tonumber(#stored == 17 and string.match(stored, "^(%d+):$") or "0")
-if current > 9007199254740990 then current = 0 end
-local version = string.format("%016.0f", math.max(current + 1, clock[1] * 1000000 + clock[2]))
--- <<< shared/version.lua
-if current ~= tonumber(ARGV[3]) then return "0" end
--- >>> shared/write.lua (written by scripts/codegen.mjs)
-local value = version .. ":" .. ARGV[1]
-if ARGV[2] == "0" then
-  redis.call("SET", KEYS[1], value)
-else
-  redis.call("SET", KEYS[1], value, "PX", ARGV[2])
+-- >>> shared/value.lua (written by scripts/codegen.mjs)
+-- A value is "version:bytes". As a reader sees it: anything but 16 digits, no greater than a number can be counted on, is
+-- no value, and its version 0.
+local function versionOf(head)
+  local version = tonumber(#head == 17 and string.match(head, "^(%d+):$") or "0")
+  return version > 9007199254740990 and 0 or version
 end
--- <<< shared/write.lua
-return version
+
+-- Replaces a value of the given version; 0 ms = without end. Returns the new version.
+local function write(key, old, bytes, millis)
+  local time = redis.call("TIME")
+  local version = string.format("%016.0f", math.max(old + 1, time[1] * 1000000 + time[2]))
+  if millis == "0" then
+    redis.call("SET", key, version .. ":" .. bytes)
+  else
+    redis.call("SET", key, version .. ":" .. bytes, "PX", millis)
+  end
+  return version
+end
+-- <<< shared/value.lua
+local current = versionOf(redis.call("GETRANGE", KEYS[1], 0, 16))
+if current ~= tonumber(ARGV[3]) then return "0" end
+return write(KEYS[1], current, ARGV[1], ARGV[2])
 `
 }
 
@@ -244,6 +255,191 @@ return micros .. " " .. run .. " " .. string.format("%.0f", closed)
 `
 }
 
+export const getOrAcquire: Script = {
+  sha1: "690c9f0d66b10f988cb3f8c7bad4fa44e9476b4a",
+  lua: `-- The value if it is newer than the one that the caller has seen; else as acquire.lua.
+--
+-- KEYS  1 lock  2 fence  3 queue  4 marker  5 value
+-- ARGV  1-10 as acquire.lua  11 version that was seen, 0 = any value will do
+-- Reply the value, as it is stored
+--       else as acquire.lua, where "granted ..." ends with the version of the value that is there, 0 = none
+-- >>> shared/value.lua (written by scripts/codegen.mjs)
+-- A value is "version:bytes". As a reader sees it: anything but 16 digits, no greater than a number can be counted on, is
+-- no value, and its version 0.
+local function versionOf(head)
+  local version = tonumber(#head == 17 and string.match(head, "^(%d+):$") or "0")
+  return version > 9007199254740990 and 0 or version
+end
+
+-- Replaces a value of the given version; 0 ms = without end. Returns the new version.
+local function write(key, old, bytes, millis)
+  local time = redis.call("TIME")
+  local version = string.format("%016.0f", math.max(old + 1, time[1] * 1000000 + time[2]))
+  if millis == "0" then
+    redis.call("SET", key, version .. ":" .. bytes)
+  else
+    redis.call("SET", key, version .. ":" .. bytes, "PX", millis)
+  end
+  return version
+end
+-- <<< shared/value.lua
+local value = redis.call("GET", KEYS[5])
+local version = versionOf(value and string.sub(value, 1, 17) or "")
+if version > tonumber(ARGV[11]) then return value end
+-- >>> shared/record.lua (written by scripts/codegen.mjs)
+-- Everything is read before anything is written, so that a key of a wrong type changes nothing.
+local record = redis.call("GET", KEYS[1])
+local queue = redis.call("LRANGE", KEYS[3], 0, -1)
+local fence, owner, holder
+if record then
+  fence, owner, holder = string.match(record, "^(%d+) (%S+) (.*)$")
+  if not owner then
+    return redis.error_reply("WRONGTYPE The key of this lock holds something that effect-lock did not write")
+  end
+end
+-- <<< shared/record.lua
+-- >>> shared/queue.lua (written by scripts/codegen.mjs)
+local clock = redis.call("TIME")
+local now = clock[1] * 1000000 + clock[2]
+local lastFence = tonumber(string.match(redis.call("GET", KEYS[2]) or "0", "^%d+$"))
+if not lastFence or lastFence >= 9007199254740991 then
+  return redis.error_reply("WRONGTYPE The fence of this lock holds something that effect-lock did not write")
+end
+local nextFence = string.format("%.0f", math.max(lastFence + 1, now))
+-- A ticket is "token expires lease channel holder", its times in us and ms.
+local waiting, dead = {}, {}
+for _, entry in ipairs(queue) do
+  local token, expires, lease, channel, text = string.match(entry, "^(%S+) (%d+) (%d+) (%S+) (.*)$")
+  if not token or #lease > 14 then
+    return redis.error_reply("WRONGTYPE The queue of this lock holds something that effect-lock did not write")
+  end
+  if tonumber(expires) > now then
+    waiting[#waiting + 1] = {token = token, lease = lease, channel = channel, holder = text, entry = entry}
+  else
+    dead[#dead + 1] = entry
+  end
+end
+-- <<< shared/queue.lua
+-- >>> shared/hand-over.lua (written by scripts/codegen.mjs)
+local function dropDead()
+  for _, entry in ipairs(dead) do redis.call("LREM", KEYS[3], 1, entry) end
+end
+
+local function grant(token, lease, text)
+  -- The fence outlives the lock for a day, in case the server's clock is set back.
+  redis.call("SET", KEYS[2], nextFence, "PX", 86400000)
+  if lease == "0" then
+    redis.call("SET", KEYS[1], nextFence .. " " .. token .. " " .. text)
+  else
+    redis.call("SET", KEYS[1], nextFence .. " " .. token .. " " .. text, "PX", lease)
+  end
+  fence, owner, holder = nextFence, token, text
+end
+
+local function free()
+  redis.call("DEL", KEYS[1])
+  dropDead()
+  owner = nil
+end
+
+-- Frees the lock and, in the same step, gives it to the first live ticket whose process hears of it. A ticket that
+-- nobody hears keeps its place, and its owner looks by itself. \`me\` is the caller's token and needs no message.
+local function handOver(me)
+  -- Freed first: after one write the server refuses no other (full memory, read-only), so that nobody is told of a
+  -- lock which is then not written.
+  free()
+  for _, ticket in ipairs(waiting) do
+    local message = table.concat({ticket.token, nextFence, ticket.lease, string.format("%.0f", now), KEYS[1]}, " ")
+    -- Who listens by a pattern, to everything perhaps, is counted by PUBLISH but is not the waiter.
+    local isHeard = ticket.token == me or
+      redis.call("PUBSUB", "NUMSUB", ticket.channel)[2] > 0 and redis.call("PUBLISH", ticket.channel, message) > 0
+    if isHeard then
+      if ticket.entry then redis.call("LREM", KEYS[3], 1, ticket.entry) end
+      return grant(ticket.token, ticket.lease, ticket.holder)
+    end
+  end
+end
+-- <<< shared/hand-over.lua
+local mode, run, guard, known = unpack(ARGV, 7)
+-- >>> shared/gate.lua
+-- Until when, in server time, nothing is granted because holders of before may still believe in locks that the store
+-- has forgotten; 0 = nothing of the kind. And the marker to write, if it is to be another. The marker, "run until", says
+-- for which run of the server it was written: a snapshot, or a replica, brings that of another run along.
+local function gate(key)
+  if mode == "off" then return 0 end
+  local marker = redis.call("GET", key)
+  local marked, closed = string.match(marker or "- 0", "^(%S+) (%d+)$")
+  if not marked then
+    return nil, redis.error_reply("WRONGTYPE The marker of this prefix holds something that effect-lock did not write")
+  end
+  -- Who may be sent a second time, to another server, does not say what it took the first one for.
+  if run == "-" then run = string.match(redis.call("INFO", "server"), "run_id:(%w+)") end
+  closed = tonumber(closed)
+  if marked ~= run then closed = (marker or mode == "any") and now + tonumber(guard) or 0 end
+  closed = math.max(closed, tonumber(known))
+  local due = run .. " " .. string.format("%.0f", closed)
+  return closed, due ~= marker and due
+end
+-- <<< shared/gate.lua
+-- >>> shared/take.lua (written by scripts/codegen.mjs)
+-- Grants the lock to the caller, or hands it to whoever is first, or keeps a ticket. Returns the reply.
+local function take()
+  local me, lease, text = ARGV[1], ARGV[2], ARGV[6]
+  local micros = string.format("%.0f", now)
+  if not (now <= tonumber(ARGV[3])) then return "late " .. micros end
+  if owner == me then return "granted " .. micros .. " " .. fence .. " " .. redis.call("PTTL", KEYS[1]) end
+
+  local mine
+  for _, ticket in ipairs(waiting) do
+    if ticket.token == me then mine = ticket end
+  end
+  if not owner then
+    local closed, due = gate(KEYS[4])
+    if not closed then return due end
+    if due then redis.call("SET", KEYS[4], due) end
+    if closed > now then return "closed " .. micros .. " " .. string.format("%.0f", closed) end
+    if #queue == 0 then
+      grant(me, lease, text)
+    else
+      if mine then
+        mine.lease, mine.holder = lease, text
+      else
+        waiting[#waiting + 1] = {token = me, lease = lease, holder = text}
+      end
+      handOver(me)
+    end
+    if owner == me then
+      return "granted " .. micros .. " " .. fence .. " " .. (lease == "0" and "-1" or lease)
+    end
+  end
+
+  local ahead = 0
+  for _, ticket in ipairs(waiting) do
+    if ticket.token == me then break end
+    if ticket.token ~= owner then ahead = ahead + 1 end
+  end
+  local ticketMillis = tonumber(ARGV[4])
+  if ticketMillis > 0 then
+    local expires = string.format("%.0f", now + ticketMillis * 1000)
+    local entry = table.concat({me, expires, lease, ARGV[5], text}, " ")
+    if mine then
+      redis.call("LSET", KEYS[3], redis.call("LPOS", KEYS[3], mine.entry), entry)
+    else
+      redis.call("RPUSH", KEYS[3], entry)
+    end
+    dropDead()
+    -- The queue lasts as long as its longest ticket, so that nothing is left when everybody is gone.
+    redis.call("PEXPIRE", KEYS[3], math.max(ticketMillis, redis.call("PTTL", KEYS[3])))
+  end
+  return table.concat({"contended", micros, redis.call("PTTL", KEYS[1]), ahead, holder}, " ")
+end
+-- <<< shared/take.lua
+local reply = take()
+if type(reply) == "string" and owner == ARGV[1] then return reply .. " " .. string.format("%.0f", version) end
+return reply
+`
+}
+
 export const inspect: Script = {
   sha1: "59b93ea149eae83d3ecd86e1b0ee6455d8a818cd",
   lua: `-- Who holds the lock. Writes nothing.
@@ -287,6 +483,44 @@ end
 -- <<< shared/queue.lua
 if not owner then return "free" end
 return table.concat({"held", owner, fence, redis.call("PTTL", KEYS[1]), #waiting, holder}, " ")
+`
+}
+
+export const invalidate: Script = {
+  sha1: "520a0725ede83b1061277216ed538b27ebfedbea",
+  lua: `-- Removes a value. While its lock is held, a mark takes its place, so that what is computed now is outdated.
+--
+-- KEYS  1 lock  2 value
+-- ARGV  1 mark  2 channel to announce the change on, "" = none  3 key to announce
+-- Reply "1" if there was a value, else "0"
+-- >>> shared/value.lua (written by scripts/codegen.mjs)
+-- A value is "version:bytes". As a reader sees it: anything but 16 digits, no greater than a number can be counted on, is
+-- no value, and its version 0.
+local function versionOf(head)
+  local version = tonumber(#head == 17 and string.match(head, "^(%d+):$") or "0")
+  return version > 9007199254740990 and 0 or version
+end
+
+-- Replaces a value of the given version; 0 ms = without end. Returns the new version.
+local function write(key, old, bytes, millis)
+  local time = redis.call("TIME")
+  local version = string.format("%016.0f", math.max(old + 1, time[1] * 1000000 + time[2]))
+  if millis == "0" then
+    redis.call("SET", key, version .. ":" .. bytes)
+  else
+    redis.call("SET", key, version .. ":" .. bytes, "PX", millis)
+  end
+  return version
+end
+-- <<< shared/value.lua
+local current = versionOf(redis.call("GETRANGE", KEYS[2], 0, 16))
+if redis.call("GET", KEYS[1]) then
+  write(KEYS[2], current, ARGV[1], "86400000")
+else
+  redis.call("DEL", KEYS[2])
+end
+if ARGV[2] ~= "" then redis.call("PUBLISH", ARGV[2], "invalidated " .. ARGV[3]) end
+return current > 0 and "1" or "0"
 `
 }
 
@@ -430,29 +664,187 @@ return "renewed " .. string.format("%.0f", lease)
 }
 
 export const set: Script = {
-  sha1: "1eccf00a3d205b1c1d492d9623a8a65f60bdd941",
+  sha1: "e6660c6518f5df4b77bbbd854d15470a7a1dfce7",
   lua: `-- Writes a value with a new version.
 --
 -- KEYS  1 value
 -- ARGV  1 bytes  2 time to live in ms, 0 = without end
 -- Reply the version
--- >>> shared/version.lua (written by scripts/codegen.mjs)
-local clock = redis.call("TIME")
-local stored = redis.call("GETRANGE", KEYS[1], 0, 16)
--- As a reader sees it: anything but 16 digits, no greater than a number can be counted on, is no value.
-local current = tonumber(#stored == 17 and string.match(stored, "^(%d+):$") or "0")
-if current > 9007199254740990 then current = 0 end
-local version = string.format("%016.0f", math.max(current + 1, clock[1] * 1000000 + clock[2]))
--- <<< shared/version.lua
--- >>> shared/write.lua (written by scripts/codegen.mjs)
-local value = version .. ":" .. ARGV[1]
-if ARGV[2] == "0" then
-  redis.call("SET", KEYS[1], value)
-else
-  redis.call("SET", KEYS[1], value, "PX", ARGV[2])
+-- >>> shared/value.lua (written by scripts/codegen.mjs)
+-- A value is "version:bytes". As a reader sees it: anything but 16 digits, no greater than a number can be counted on, is
+-- no value, and its version 0.
+local function versionOf(head)
+  local version = tonumber(#head == 17 and string.match(head, "^(%d+):$") or "0")
+  return version > 9007199254740990 and 0 or version
 end
--- <<< shared/write.lua
-return version
+
+-- Replaces a value of the given version; 0 ms = without end. Returns the new version.
+local function write(key, old, bytes, millis)
+  local time = redis.call("TIME")
+  local version = string.format("%016.0f", math.max(old + 1, time[1] * 1000000 + time[2]))
+  if millis == "0" then
+    redis.call("SET", key, version .. ":" .. bytes)
+  else
+    redis.call("SET", key, version .. ":" .. bytes, "PX", millis)
+  end
+  return version
+end
+-- <<< shared/value.lua
+return write(KEYS[1], versionOf(redis.call("GETRANGE", KEYS[1], 0, 16)), ARGV[1], ARGV[2])
+`
+}
+
+export const settle: Script = {
+  sha1: "c2bdb01707b74fb8e486452abbdcdf780182016b",
+  lua: `-- Ends a lookup: if the token holds the lock, stores the value unless a newer one is there, frees the lock, drops all
+-- tickets and tells their owners.
+--
+-- KEYS  1 lock  2 fence  3 queue  4 marker  5 value
+-- ARGV  1 token  2-5 as the last four of acquire.lua
+--       6 bytes  7 time to live in ms, 0 = without end, -1 = do not store  8 version that the grant named
+--       9 channel to announce the change on, "" = none  10 key to announce
+-- Reply "settled VERSION": 0 = not stored
+--       "outdated": the value is newer; the lock is free, or handed on as by release.lua
+--       "stolen" or "vanished"
+-- >>> shared/record.lua (written by scripts/codegen.mjs)
+-- Everything is read before anything is written, so that a key of a wrong type changes nothing.
+local record = redis.call("GET", KEYS[1])
+local queue = redis.call("LRANGE", KEYS[3], 0, -1)
+local fence, owner, holder
+if record then
+  fence, owner, holder = string.match(record, "^(%d+) (%S+) (.*)$")
+  if not owner then
+    return redis.error_reply("WRONGTYPE The key of this lock holds something that effect-lock did not write")
+  end
+end
+-- <<< shared/record.lua
+if not owner then return "vanished" end
+if owner ~= ARGV[1] then return "stolen" end
+-- >>> shared/queue.lua (written by scripts/codegen.mjs)
+local clock = redis.call("TIME")
+local now = clock[1] * 1000000 + clock[2]
+local lastFence = tonumber(string.match(redis.call("GET", KEYS[2]) or "0", "^%d+$"))
+if not lastFence or lastFence >= 9007199254740991 then
+  return redis.error_reply("WRONGTYPE The fence of this lock holds something that effect-lock did not write")
+end
+local nextFence = string.format("%.0f", math.max(lastFence + 1, now))
+-- A ticket is "token expires lease channel holder", its times in us and ms.
+local waiting, dead = {}, {}
+for _, entry in ipairs(queue) do
+  local token, expires, lease, channel, text = string.match(entry, "^(%S+) (%d+) (%d+) (%S+) (.*)$")
+  if not token or #lease > 14 then
+    return redis.error_reply("WRONGTYPE The queue of this lock holds something that effect-lock did not write")
+  end
+  if tonumber(expires) > now then
+    waiting[#waiting + 1] = {token = token, lease = lease, channel = channel, holder = text, entry = entry}
+  else
+    dead[#dead + 1] = entry
+  end
+end
+-- <<< shared/queue.lua
+-- >>> shared/hand-over.lua (written by scripts/codegen.mjs)
+local function dropDead()
+  for _, entry in ipairs(dead) do redis.call("LREM", KEYS[3], 1, entry) end
+end
+
+local function grant(token, lease, text)
+  -- The fence outlives the lock for a day, in case the server's clock is set back.
+  redis.call("SET", KEYS[2], nextFence, "PX", 86400000)
+  if lease == "0" then
+    redis.call("SET", KEYS[1], nextFence .. " " .. token .. " " .. text)
+  else
+    redis.call("SET", KEYS[1], nextFence .. " " .. token .. " " .. text, "PX", lease)
+  end
+  fence, owner, holder = nextFence, token, text
+end
+
+local function free()
+  redis.call("DEL", KEYS[1])
+  dropDead()
+  owner = nil
+end
+
+-- Frees the lock and, in the same step, gives it to the first live ticket whose process hears of it. A ticket that
+-- nobody hears keeps its place, and its owner looks by itself. \`me\` is the caller's token and needs no message.
+local function handOver(me)
+  -- Freed first: after one write the server refuses no other (full memory, read-only), so that nobody is told of a
+  -- lock which is then not written.
+  free()
+  for _, ticket in ipairs(waiting) do
+    local message = table.concat({ticket.token, nextFence, ticket.lease, string.format("%.0f", now), KEYS[1]}, " ")
+    -- Who listens by a pattern, to everything perhaps, is counted by PUBLISH but is not the waiter.
+    local isHeard = ticket.token == me or
+      redis.call("PUBSUB", "NUMSUB", ticket.channel)[2] > 0 and redis.call("PUBLISH", ticket.channel, message) > 0
+    if isHeard then
+      if ticket.entry then redis.call("LREM", KEYS[3], 1, ticket.entry) end
+      return grant(ticket.token, ticket.lease, ticket.holder)
+    end
+  end
+end
+-- <<< shared/hand-over.lua
+local mode, run, guard, known = unpack(ARGV, 2)
+-- >>> shared/gate.lua (written by scripts/codegen.mjs)
+-- Until when, in server time, nothing is granted because holders of before may still believe in locks that the store
+-- has forgotten; 0 = nothing of the kind. And the marker to write, if it is to be another. The marker, "run until", says
+-- for which run of the server it was written: a snapshot, or a replica, brings that of another run along.
+local function gate(key)
+  if mode == "off" then return 0 end
+  local marker = redis.call("GET", key)
+  local marked, closed = string.match(marker or "- 0", "^(%S+) (%d+)$")
+  if not marked then
+    return nil, redis.error_reply("WRONGTYPE The marker of this prefix holds something that effect-lock did not write")
+  end
+  -- Who may be sent a second time, to another server, does not say what it took the first one for.
+  if run == "-" then run = string.match(redis.call("INFO", "server"), "run_id:(%w+)") end
+  closed = tonumber(closed)
+  if marked ~= run then closed = (marker or mode == "any") and now + tonumber(guard) or 0 end
+  closed = math.max(closed, tonumber(known))
+  local due = run .. " " .. string.format("%.0f", closed)
+  return closed, due ~= marker and due
+end
+-- <<< shared/gate.lua
+-- >>> shared/value.lua (written by scripts/codegen.mjs)
+-- A value is "version:bytes". As a reader sees it: anything but 16 digits, no greater than a number can be counted on, is
+-- no value, and its version 0.
+local function versionOf(head)
+  local version = tonumber(#head == 17 and string.match(head, "^(%d+):$") or "0")
+  return version > 9007199254740990 and 0 or version
+end
+
+-- Replaces a value of the given version; 0 ms = without end. Returns the new version.
+local function write(key, old, bytes, millis)
+  local time = redis.call("TIME")
+  local version = string.format("%016.0f", math.max(old + 1, time[1] * 1000000 + time[2]))
+  if millis == "0" then
+    redis.call("SET", key, version .. ":" .. bytes)
+  else
+    redis.call("SET", key, version .. ":" .. bytes, "PX", millis)
+  end
+  return version
+end
+-- <<< shared/value.lua
+local bytes, millis = ARGV[6], ARGV[7]
+local current = versionOf(redis.call("GETRANGE", KEYS[5], 0, 16))
+if current > tonumber(ARGV[8]) then
+  if (gate(KEYS[4]) or math.huge) <= now then handOver() else free() end
+  return "outdated"
+end
+
+-- First, so that full memory refuses nothing of what follows.
+free()
+local version = "0"
+if millis ~= "-1" then version = write(KEYS[5], current, bytes, millis) end
+if #waiting > 0 then
+  redis.call("DEL", KEYS[3])
+  -- What is large and stored is better read by whoever still wants it.
+  local told = millis ~= "-1" and #bytes > 65536 and "look" or "settled"
+  for _, ticket in ipairs(waiting) do
+    local message = table.concat({ticket.token, told, version, KEYS[1]}, " ")
+    redis.call("PUBLISH", ticket.channel, told == "settled" and message .. "\\n" .. bytes or message)
+  end
+end
+if ARGV[9] ~= "" and millis ~= "-1" then redis.call("PUBLISH", ARGV[9], version .. " " .. ARGV[10]) end
+return "settled " .. version
 `
 }
 

@@ -1,7 +1,8 @@
 /**
  * Wake-ups. One connection listens to one channel, which is this layer's own;
  * every ticket names it. A mailbox keeps what came for a ticket until it is
- * awaited.
+ * awaited. While somebody watches, it listens to the announcements of changed
+ * values too.
  *
  * Messages are hints: none is needed for a waiter to go on, because it looks by
  * itself, and one that comes twice or late changes nothing. A lock that was
@@ -13,6 +14,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import { constVoid } from "effect/Function"
 import type { Turn } from "effect-lock/CacheBackend"
+import type * as Scope from "effect/Scope"
 import type { CacheBackendError } from "effect-lock/LockError"
 import { type Client, listen } from "./client.ts"
 import type { Connection } from "./connection.ts"
@@ -30,6 +32,10 @@ export interface Subscriber {
   readonly open: (escaped: string, token: string) => boolean
   readonly close: (escaped: string, token: string) => void
   readonly awaitTurn: (escaped: string, token: string) => Effect.Effect<Turn>
+  /** Calls `changed` with each announced key, and with `undefined` when announcements may have been lost. */
+  readonly watch: (
+    changed: (key: string | undefined, version: number) => void
+  ) => Effect.Effect<void, never, Scope.Scope>
   /** Completes with the first subscription. */
   readonly subscribed: Effect.Effect<void, CacheBackendError>
 }
@@ -39,14 +45,19 @@ const idOf = (escaped: string, token: string) => `${token} ${escaped}`
 export const make = Effect.fnUntraced(function*(
   client: Client,
   connection: Connection,
-  channel: string,
+  channels: { readonly wake: string; readonly changes: string },
   failure: Failure
 ) {
+  const channel = channels.wake
+  const watchers = new Set<(key: string | undefined, version: number) => void>()
   const mailboxes = new Map<string, Mailbox>()
   const first = Deferred.makeUnsafe<void, CacheBackendError>()
 
   const deliver = (mailbox: Mailbox, turn: Turn) => {
-    if (mailbox.turn?._tag !== "HandedOver") mailbox.turn = turn
+    // A grant is what must not be missed; a result is better than a hint.
+    if (mailbox.turn?._tag !== "HandedOver" && (mailbox.turn === undefined || turn._tag !== "TryAgain")) {
+      mailbox.turn = turn
+    }
     mailbox.wake()
   }
 
@@ -62,15 +73,45 @@ export const make = Effect.fnUntraced(function*(
       Deferred.doneUnsafe(first, Effect.fail(failure("connect", cause)))
       if (client.status === "ready") client.disconnect(true)
     })
+    subscribeToChanges()
   }
 
-  // "token fence lease micros key", as shared/hand-over.lua writes it.
-  const onMessage = (_: string, message: string) => {
+  // What is announced while nobody listens is lost too, from the first moment on.
+  const subscribeToChanges = () => {
+    if (watchers.size === 0 || client.status !== "ready") return
+    client.subscribe(channels.changes).then(() => {
+      for (const changed of watchers) changed(undefined, Infinity)
+    }, constVoid)
+  }
+
+  // "version key", as settle.lua and invalidate.lua write it.
+  const onChange = (message: string) => {
+    const end = message.indexOf(" ")
+    const version = message.slice(0, end)
+    for (const changed of watchers) {
+      changed(message.slice(end + 1), version === "invalidated" ? Infinity : Number(version))
+    }
+  }
+
+  // A line, and after some the bytes of a result. "token settled version key" and "token look version key", as
+  // settle.lua writes it; "token fence lease micros key", as shared/hand-over.lua does.
+  const onMessage = (from: Buffer, bytes: Buffer) => {
+    if (from.toString() === channels.changes) return onChange(bytes.toString())
     const receivedAt = connection.now()
+    const newline = bytes.indexOf("\n")
+    const message = bytes.toString("utf8", 0, newline < 0 ? bytes.length : newline)
     const [token = "", fence, lease, micros] = message.split(" ", 4)
     const escaped = message.slice(message.lastIndexOf("{") + 1, -1)
     const mailbox = mailboxes.get(idOf(escaped, token))
     if (mailbox === undefined) return
+    if (fence === "settled") {
+      return deliver(mailbox, {
+        _tag: "Settled",
+        bytes: Uint8Array.from(bytes.subarray(newline + 1)),
+        version: Number(lease)
+      })
+    }
+    if (fence === "look") return deliver(mailbox, { _tag: "TryAgain" })
     const sample = connection.sample()
     const remainingMillis = lease === "0" ? Infinity : Number(lease)
     const monotonicMillis = sample && ServerTime.before(sample, Number(micros), receivedAt)
@@ -84,12 +125,25 @@ export const make = Effect.fnUntraced(function*(
     )
   }
 
-  yield* listen(client, { ready: onReady, message: onMessage })
-  yield* Effect.addFinalizer(() => Effect.sync(() => mailboxes.clear()))
+  yield* listen(client, { ready: onReady, messageBuffer: onMessage })
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      mailboxes.clear()
+      watchers.clear()
+    })
+  )
 
   return {
     channel,
     subscribed: Deferred.await(first),
+    watch: (changed) =>
+      Effect.asVoid(Effect.acquireRelease(
+        Effect.sync(() => {
+          watchers.add(changed)
+          subscribeToChanges()
+        }),
+        () => Effect.sync(() => watchers.delete(changed))
+      )),
     open: (escaped, token) => {
       const id = idOf(escaped, token)
       if (mailboxes.has(id)) {
@@ -111,7 +165,7 @@ export const make = Effect.fnUntraced(function*(
           if (turn === undefined) return
           mailbox.wake = constVoid
           mailbox.turn = undefined
-          if (turn._tag === "HandedOver") mailboxes.delete(id)
+          if (turn._tag !== "TryAgain") mailboxes.delete(id)
           resume(Effect.succeed(turn))
         }
         mailbox.wake()

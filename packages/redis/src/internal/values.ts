@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Value, Values } from "effect-lock/CacheBackend"
 import type { Connection } from "./connection.ts"
-import { toMillis } from "./leases.ts"
+import { toMillis } from "./requests.ts"
 import type { Names } from "./names.ts"
 import * as Scripts from "./scripts.ts"
 
@@ -15,27 +15,29 @@ const DIGITS = 16
 const toBytes = (buffer: Buffer) => new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength)
 
 // Bytes that are not of this form are a miss, which the next write heals.
-const decode = (stored: Buffer | null | undefined): Option.Option<Value> => {
-  if (!stored || stored.length <= DIGITS || stored[DIGITS] !== 0x3a) return Option.none()
+export const decode = (stored: Buffer | null | undefined): Value | undefined => {
+  if (!stored || stored.length <= DIGITS || stored[DIGITS] !== 0x3a) return undefined
   const digits = stored.toString("latin1", 0, DIGITS)
   const version = Number(digits)
   return /^\d+$/.test(digits) && version < Number.MAX_SAFE_INTEGER
-    ? Option.some({ bytes: toBytes(stored.subarray(DIGITS + 1)), version })
-    : Option.none()
+    ? { bytes: toBytes(stored.subarray(DIGITS + 1)), version }
+    : undefined
 }
 
-const toBuffer = (bytes: Uint8Array) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+const optional = (stored: Buffer | null | undefined) => Option.fromUndefinedOr(decode(stored))
+
+export const toBuffer = (bytes: Uint8Array) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 
 export const make = ({ call, client, run }: Connection, names: Names): Values => {
   const nameOf = (key: string) => names.entry("value", names.escape(key))
 
   return {
-    get: (key) => Effect.map(call("get", () => client.getBuffer(nameOf(key))), decode),
+    get: (key) => Effect.map(call("get", () => client.getBuffer(nameOf(key))), optional),
 
     getMany: (keys) =>
       keys.length === 0
         ? Effect.succeed([])
-        : Effect.map(call("getMany", () => client.mgetBuffer(...keys.map(nameOf))), (values) => values.map(decode)),
+        : Effect.map(call("getMany", () => client.mgetBuffer(...keys.map(nameOf))), (values) => values.map(optional)),
 
     set: (key, bytes, timeToLiveMillis) =>
       Effect.map(run("set", Scripts.set, [nameOf(key)], [toBuffer(bytes), toMillis(timeToLiveMillis)]), Number),

@@ -3,21 +3,26 @@
 -- KEYS  1 value
 -- ARGV  1 bytes  2 time to live in ms, 0 = without end  3 expected version, 0 = no value
 -- Reply the version, or "0" on a conflict
--- >>> shared/version.lua (written by scripts/codegen.mjs)
-local clock = redis.call("TIME")
-local stored = redis.call("GETRANGE", KEYS[1], 0, 16)
--- As a reader sees it: anything but 16 digits, no greater than a number can be counted on, is no value.
-local current = tonumber(#stored == 17 and string.match(stored, "^(%d+):$") or "0")
-if current > 9007199254740990 then current = 0 end
-local version = string.format("%016.0f", math.max(current + 1, clock[1] * 1000000 + clock[2]))
--- <<< shared/version.lua
-if current ~= tonumber(ARGV[3]) then return "0" end
--- >>> shared/write.lua (written by scripts/codegen.mjs)
-local value = version .. ":" .. ARGV[1]
-if ARGV[2] == "0" then
-  redis.call("SET", KEYS[1], value)
-else
-  redis.call("SET", KEYS[1], value, "PX", ARGV[2])
+-- >>> shared/value.lua (written by scripts/codegen.mjs)
+-- A value is "version:bytes". As a reader sees it: anything but 16 digits, no greater than a number can be counted on, is
+-- no value, and its version 0.
+local function versionOf(head)
+  local version = tonumber(#head == 17 and string.match(head, "^(%d+):$") or "0")
+  return version > 9007199254740990 and 0 or version
 end
--- <<< shared/write.lua
-return version
+
+-- Replaces a value of the given version; 0 ms = without end. Returns the new version.
+local function write(key, old, bytes, millis)
+  local time = redis.call("TIME")
+  local version = string.format("%016.0f", math.max(old + 1, time[1] * 1000000 + time[2]))
+  if millis == "0" then
+    redis.call("SET", key, version .. ":" .. bytes)
+  else
+    redis.call("SET", key, version .. ":" .. bytes, "PX", millis)
+  end
+  return version
+end
+-- <<< shared/value.lua
+local current = versionOf(redis.call("GETRANGE", KEYS[1], 0, 16))
+if current ~= tonumber(ARGV[3]) then return "0" end
+return write(KEYS[1], current, ARGV[1], ARGV[2])

@@ -1,0 +1,176 @@
+/**
+ * What leases and lookups have in common: the names of a key's entries, replies
+ * as words, and the requests that may grant a lock.
+ */
+import * as Effect from "effect/Effect"
+import type { AcquireRequest, Contended, GrantedLookup, NotHeld } from "effect-lock/CacheBackend"
+import * as Holder from "effect-lock/Holder"
+import { type CacheBackendError, InvalidOption } from "effect-lock/LockError"
+import type { Connection } from "./connection.ts"
+import { type Failure, notSent, TooLate } from "./failure.ts"
+import type { Args, Gate } from "./gate.ts"
+import type { Names } from "./names.ts"
+import type * as Scripts from "./scripts.ts"
+import * as ServerTime from "./serverTime.ts"
+import type { Subscriber } from "./subscriber.ts"
+
+// A record is written as words with blanks between them.
+const isWord = (token: string) => /^[!-~]+$/.test(token)
+
+// How often a request is repeated that came too late by an old estimate of the server's time.
+const LATE = 3
+
+/** The first words of a reply, and all that follows them as the last. */
+export const words = (reply: string, count: number): ReadonlyArray<string> => {
+  const parts = reply.split(" ")
+  return parts.length <= count ? parts : [...parts.slice(0, count), parts.slice(count).join(" ")]
+}
+
+/** Milliseconds as scripts take them: whole, and "0" without end. */
+export const toMillis = (millis: number): string =>
+  millis === Infinity ? "0" : String(Math.min(Math.max(Math.floor(millis), 1), 1e13))
+
+export const fromMillis = (text: string | undefined): number => text === "-1" ? Infinity : Number(text)
+
+export interface Requests {
+  /** The lock, its fence, its queue, and the marker of the prefix. */
+  readonly keysOf: (escaped: string) => ReadonlyArray<string>
+  /** An answer that no script gives: a client inside a transaction says "QUEUED", for instance. */
+  readonly strange: (operation: string) => Effect.Effect<never, CacheBackendError>
+  readonly notHeld: (operation: string, tag: string | undefined) => Effect.Effect<NotHeld, CacheBackendError>
+  /** With what the scripts that may grant need to know of the server, which is known but for a moment after connecting. */
+  readonly identified: <A>(
+    send: (args: Args) => Effect.Effect<A, CacheBackendError>
+  ) => Effect.Effect<A, CacheBackendError>
+  /** A request that may grant. `instead` reads a reply of the script that is none of a lock. */
+  readonly grant: <A>(
+    operation: string,
+    script: Scripts.Script,
+    request: AcquireRequest,
+    more: { readonly keys: ReadonlyArray<string>; readonly args: ReadonlyArray<string> },
+    instead: (reply: Buffer) => A | undefined
+  ) => Effect.Effect<GrantedLookup | Contended | A, CacheBackendError>
+}
+
+export const make = (
+  connection: Connection,
+  gate: Gate,
+  subscriber: Subscriber,
+  names: Names,
+  failure: Failure
+): Requests => {
+  const keysOf: Requests["keysOf"] = (escaped) => [
+    names.entry("lock", escaped),
+    names.entry("fence", escaped),
+    names.entry("queue", escaped),
+    names.marker
+  ]
+
+  const strange: Requests["strange"] = (operation) =>
+    Effect.fail(failure(operation, new Error("a reply that no script gives")))
+
+  const identified: Requests["identified"] = (send) =>
+    Effect.suspend(() => {
+      const args = gate.args()
+      return args === undefined ? Effect.flatMap(gate.identify, send) : send(args)
+    })
+
+  return {
+    keysOf,
+    strange,
+    identified,
+
+    notHeld: (operation, tag) =>
+      tag === "stolen" || tag === "vanished"
+        ? Effect.succeed({ _tag: "NotHeld", reason: tag === "stolen" ? "Stolen" : "Vanished" })
+        : strange(operation),
+
+    grant: <A>(
+      operation: string,
+      script: Scripts.Script,
+      request: AcquireRequest,
+      more: { readonly keys: ReadonlyArray<string>; readonly args: ReadonlyArray<string> },
+      instead: (reply: Buffer) => A | undefined
+    ) =>
+      Effect.suspend((): Effect.Effect<GrantedLookup | Contended | A, CacheBackendError> => {
+        const { key, ticketMillis, token, withinMillis } = request
+        if (!isWord(token)) {
+          return Effect.die(
+            new InvalidOption({
+              option: "token",
+              value: JSON.stringify(token),
+              bound: "printable ASCII without blanks"
+            })
+          )
+        }
+        const escaped = names.escape(key)
+        const keys = [...keysOf(escaped), ...more.keys]
+        const until = connection.now() + withinMillis
+        // Opened before the request leaves: a turn may come before its answer.
+        const opened = ticketMillis > 0 && subscriber.open(escaped, token)
+
+        const attempt = (left: number): Effect.Effect<GrantedLookup | Contended | A, CacheBackendError> => {
+          const now = connection.now()
+          const gateArgs = gate.args()
+          const sample = connection.sample()
+          if (gateArgs === undefined || sample === undefined) return Effect.fail(failure(operation, new Error(notSent)))
+          const args = [
+            token,
+            toMillis(request.leaseMillis),
+            String(ServerTime.notAfter(sample, now, until - now)),
+            ticketMillis > 0 ? String(Math.ceil(ticketMillis)) : "0",
+            subscriber.channel,
+            Holder.toText(request.holder),
+            ...gateArgs,
+            ...more.args
+          ]
+          return Effect.flatMap(connection.runBytes(operation, script, keys, args), (reply) => {
+            const other = instead(reply)
+            if (other !== undefined) {
+              if (opened) subscriber.close(escaped, token)
+              return Effect.succeed(other)
+            }
+            const [tag, micros, first, second, rest = ""] = words(reply.toString(), 4)
+            if (tag !== "granted" && tag !== "contended" && tag !== "late" && tag !== "closed") {
+              return strange(operation)
+            }
+            connection.observe(now, Number(micros))
+            if (tag === "granted") {
+              subscriber.close(escaped, token)
+              return Effect.succeed({
+                _tag: "Granted",
+                fencingToken: Number(first),
+                remainingMillis: fromMillis(second),
+                version: Number(rest)
+              })
+            }
+            if (tag === "contended") {
+              return Effect.succeed({
+                _tag: "Contended",
+                remainingMillis: fromMillis(first),
+                queuedAhead: Number(second),
+                holder: Holder.fromText(rest)
+              })
+            }
+            if (tag === "closed") return gate.refuse(Number(micros), Number(first))
+            // Late by an estimate that is old; the reply brought a better one.
+            return left > 1 && connection.now() < until
+              ? attempt(left - 1)
+              : Effect.fail(failure(operation, new TooLate()))
+          })
+        }
+
+        const answer = Effect.andThen(
+          gate.checkLease(request.leaseMillis),
+          identified(() => attempt(LATE))
+        )
+        // A definite refusal of the first request leaves no ticket, so nothing will come.
+        return opened
+          ? Effect.tapError(
+            answer,
+            (error) => error.outcome === "Unknown" ? Effect.void : Effect.sync(() => subscriber.close(escaped, token))
+          )
+          : answer
+      })
+  }
+}

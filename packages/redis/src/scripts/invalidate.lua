@@ -1,0 +1,33 @@
+-- Removes a value. While its lock is held, a mark takes its place, so that what is computed now is outdated.
+--
+-- KEYS  1 lock  2 value
+-- ARGV  1 mark  2 channel to announce the change on, "" = none  3 key to announce
+-- Reply "1" if there was a value, else "0"
+-- >>> shared/value.lua (written by scripts/codegen.mjs)
+-- A value is "version:bytes". As a reader sees it: anything but 16 digits, no greater than a number can be counted on, is
+-- no value, and its version 0.
+local function versionOf(head)
+  local version = tonumber(#head == 17 and string.match(head, "^(%d+):$") or "0")
+  return version > 9007199254740990 and 0 or version
+end
+
+-- Replaces a value of the given version; 0 ms = without end. Returns the new version.
+local function write(key, old, bytes, millis)
+  local time = redis.call("TIME")
+  local version = string.format("%016.0f", math.max(old + 1, time[1] * 1000000 + time[2]))
+  if millis == "0" then
+    redis.call("SET", key, version .. ":" .. bytes)
+  else
+    redis.call("SET", key, version .. ":" .. bytes, "PX", millis)
+  end
+  return version
+end
+-- <<< shared/value.lua
+local current = versionOf(redis.call("GETRANGE", KEYS[2], 0, 16))
+if redis.call("GET", KEYS[1]) then
+  write(KEYS[2], current, ARGV[1], "86400000")
+else
+  redis.call("DEL", KEYS[2])
+end
+if ARGV[2] ~= "" then redis.call("PUBLISH", ARGV[2], "invalidated " .. ARGV[3]) end
+return current > 0 and "1" or "0"

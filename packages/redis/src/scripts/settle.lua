@@ -1,0 +1,149 @@
+-- Ends a lookup: if the token holds the lock, stores the value unless a newer one is there, frees the lock, drops all
+-- tickets and tells their owners.
+--
+-- KEYS  1 lock  2 fence  3 queue  4 marker  5 value
+-- ARGV  1 token  2-5 as the last four of acquire.lua
+--       6 bytes  7 time to live in ms, 0 = without end, -1 = do not store  8 version that the grant named
+--       9 channel to announce the change on, "" = none  10 key to announce
+-- Reply "settled VERSION": 0 = not stored
+--       "outdated": the value is newer; the lock is free, or handed on as by release.lua
+--       "stolen" or "vanished"
+-- >>> shared/record.lua (written by scripts/codegen.mjs)
+-- Everything is read before anything is written, so that a key of a wrong type changes nothing.
+local record = redis.call("GET", KEYS[1])
+local queue = redis.call("LRANGE", KEYS[3], 0, -1)
+local fence, owner, holder
+if record then
+  fence, owner, holder = string.match(record, "^(%d+) (%S+) (.*)$")
+  if not owner then
+    return redis.error_reply("WRONGTYPE The key of this lock holds something that effect-lock did not write")
+  end
+end
+-- <<< shared/record.lua
+if not owner then return "vanished" end
+if owner ~= ARGV[1] then return "stolen" end
+-- >>> shared/queue.lua (written by scripts/codegen.mjs)
+local clock = redis.call("TIME")
+local now = clock[1] * 1000000 + clock[2]
+local lastFence = tonumber(string.match(redis.call("GET", KEYS[2]) or "0", "^%d+$"))
+if not lastFence or lastFence >= 9007199254740991 then
+  return redis.error_reply("WRONGTYPE The fence of this lock holds something that effect-lock did not write")
+end
+local nextFence = string.format("%.0f", math.max(lastFence + 1, now))
+-- A ticket is "token expires lease channel holder", its times in us and ms.
+local waiting, dead = {}, {}
+for _, entry in ipairs(queue) do
+  local token, expires, lease, channel, text = string.match(entry, "^(%S+) (%d+) (%d+) (%S+) (.*)$")
+  if not token or #lease > 14 then
+    return redis.error_reply("WRONGTYPE The queue of this lock holds something that effect-lock did not write")
+  end
+  if tonumber(expires) > now then
+    waiting[#waiting + 1] = {token = token, lease = lease, channel = channel, holder = text, entry = entry}
+  else
+    dead[#dead + 1] = entry
+  end
+end
+-- <<< shared/queue.lua
+-- >>> shared/hand-over.lua (written by scripts/codegen.mjs)
+local function dropDead()
+  for _, entry in ipairs(dead) do redis.call("LREM", KEYS[3], 1, entry) end
+end
+
+local function grant(token, lease, text)
+  -- The fence outlives the lock for a day, in case the server's clock is set back.
+  redis.call("SET", KEYS[2], nextFence, "PX", 86400000)
+  if lease == "0" then
+    redis.call("SET", KEYS[1], nextFence .. " " .. token .. " " .. text)
+  else
+    redis.call("SET", KEYS[1], nextFence .. " " .. token .. " " .. text, "PX", lease)
+  end
+  fence, owner, holder = nextFence, token, text
+end
+
+local function free()
+  redis.call("DEL", KEYS[1])
+  dropDead()
+  owner = nil
+end
+
+-- Frees the lock and, in the same step, gives it to the first live ticket whose process hears of it. A ticket that
+-- nobody hears keeps its place, and its owner looks by itself. `me` is the caller's token and needs no message.
+local function handOver(me)
+  -- Freed first: after one write the server refuses no other (full memory, read-only), so that nobody is told of a
+  -- lock which is then not written.
+  free()
+  for _, ticket in ipairs(waiting) do
+    local message = table.concat({ticket.token, nextFence, ticket.lease, string.format("%.0f", now), KEYS[1]}, " ")
+    -- Who listens by a pattern, to everything perhaps, is counted by PUBLISH but is not the waiter.
+    local isHeard = ticket.token == me or
+      redis.call("PUBSUB", "NUMSUB", ticket.channel)[2] > 0 and redis.call("PUBLISH", ticket.channel, message) > 0
+    if isHeard then
+      if ticket.entry then redis.call("LREM", KEYS[3], 1, ticket.entry) end
+      return grant(ticket.token, ticket.lease, ticket.holder)
+    end
+  end
+end
+-- <<< shared/hand-over.lua
+local mode, run, guard, known = unpack(ARGV, 2)
+-- >>> shared/gate.lua (written by scripts/codegen.mjs)
+-- Until when, in server time, nothing is granted because holders of before may still believe in locks that the store
+-- has forgotten; 0 = nothing of the kind. And the marker to write, if it is to be another. The marker, "run until", says
+-- for which run of the server it was written: a snapshot, or a replica, brings that of another run along.
+local function gate(key)
+  if mode == "off" then return 0 end
+  local marker = redis.call("GET", key)
+  local marked, closed = string.match(marker or "- 0", "^(%S+) (%d+)$")
+  if not marked then
+    return nil, redis.error_reply("WRONGTYPE The marker of this prefix holds something that effect-lock did not write")
+  end
+  -- Who may be sent a second time, to another server, does not say what it took the first one for.
+  if run == "-" then run = string.match(redis.call("INFO", "server"), "run_id:(%w+)") end
+  closed = tonumber(closed)
+  if marked ~= run then closed = (marker or mode == "any") and now + tonumber(guard) or 0 end
+  closed = math.max(closed, tonumber(known))
+  local due = run .. " " .. string.format("%.0f", closed)
+  return closed, due ~= marker and due
+end
+-- <<< shared/gate.lua
+-- >>> shared/value.lua (written by scripts/codegen.mjs)
+-- A value is "version:bytes". As a reader sees it: anything but 16 digits, no greater than a number can be counted on, is
+-- no value, and its version 0.
+local function versionOf(head)
+  local version = tonumber(#head == 17 and string.match(head, "^(%d+):$") or "0")
+  return version > 9007199254740990 and 0 or version
+end
+
+-- Replaces a value of the given version; 0 ms = without end. Returns the new version.
+local function write(key, old, bytes, millis)
+  local time = redis.call("TIME")
+  local version = string.format("%016.0f", math.max(old + 1, time[1] * 1000000 + time[2]))
+  if millis == "0" then
+    redis.call("SET", key, version .. ":" .. bytes)
+  else
+    redis.call("SET", key, version .. ":" .. bytes, "PX", millis)
+  end
+  return version
+end
+-- <<< shared/value.lua
+local bytes, millis = ARGV[6], ARGV[7]
+local current = versionOf(redis.call("GETRANGE", KEYS[5], 0, 16))
+if current > tonumber(ARGV[8]) then
+  if (gate(KEYS[4]) or math.huge) <= now then handOver() else free() end
+  return "outdated"
+end
+
+-- First, so that full memory refuses nothing of what follows.
+free()
+local version = "0"
+if millis ~= "-1" then version = write(KEYS[5], current, bytes, millis) end
+if #waiting > 0 then
+  redis.call("DEL", KEYS[3])
+  -- What is large and stored is better read by whoever still wants it.
+  local told = millis ~= "-1" and #bytes > 65536 and "look" or "settled"
+  for _, ticket in ipairs(waiting) do
+    local message = table.concat({ticket.token, told, version, KEYS[1]}, " ")
+    redis.call("PUBLISH", ticket.channel, told == "settled" and message .. "\n" .. bytes or message)
+  end
+end
+if ARGV[9] ~= "" and millis ~= "-1" then redis.call("PUBLISH", ARGV[9], version .. " " .. ARGV[10]) end
+return "settled " .. version
