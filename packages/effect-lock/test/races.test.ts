@@ -119,6 +119,28 @@ describe("renewals that overlap", () => {
     )
   })
 
+  it.effect("what was no shortening when it was sent, but is when it is executed: the holder never believes longer", () => {
+    let late: Effect.Effect<unknown, unknown> | undefined
+    return Effect.gen(function*() {
+      const lease = yield* Lock.acquire("k", { leaseDuration: "30 seconds", autoRenew: false })
+      yield* TestClock.adjust("10 seconds")
+      const unknown = yield* fork(lease.renew({ leaseDuration: "25 seconds" }))
+      yield* Fiber.interrupt(unknown)
+      yield* lease.renew({ leaseDuration: "60 seconds" })
+      yield* late! // what was interrupted reaches the store now
+      assert.isAtMost(yield* believed(lease), yield* stored)
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(memoryWith((leases) => ({
+        renew: (request) => {
+          if (late !== undefined) return leases.renew(request)
+          late = leases.renew(request)
+          return Effect.never
+        }
+      })))
+    )
+  })
+
   it.effect("after a shortening of unknown outcome the lock is kept, a short time at a time", () => {
     let renewals = 0
     return Effect.gen(function*() {

@@ -12,10 +12,10 @@
  *    no answer that comes later undoes it.
  * 3. Only an answer of the store moves the deadline, and only forward. The one
  *    exception is a renewal that asks for less: it moves the deadline back when
- *    it is *sent*, since the store may do it even if the answer is lost. Without
- *    an answer it may be done at any time, so no other answer is believed beyond
- *    it any more.
- * 4. Once released, nothing is declared lost and no answer counts.
+ *    it is *sent*, since the store may do it even if the answer is lost.
+ * 4. A renewal that sets what is left, without an answer, may be done at any
+ *    time: no other answer is believed beyond it any more.
+ * 5. Once released, nothing is declared lost and no answer counts.
  */
 import type * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
@@ -61,8 +61,9 @@ export interface Tenure extends Grant {
   /** A renewal was sent since `anchor` and not confirmed. */
   unconfirmed: boolean
   /**
-   * A renewal that asked for this much less was sent and not confirmed. The
-   * store may still do it, so no answer to another one is believed beyond it.
+   * A renewal that asked to leave just this much was sent and not confirmed. The
+   * store may still do it, so no answer to another one is believed beyond it:
+   * what was no shortening when it was sent may be one when it is done.
    */
   capMillis: number
   /** Renewals are sent one after the other, so that their answers come in the order of their effects. */
@@ -164,7 +165,6 @@ export const shorten = (
   lifetime: number,
   leaseMillis: number
 ): void => {
-  self.capMillis = Math.min(self.capMillis, leaseMillis)
   self.leaseMillis = leaseMillis
   self.anchor = sentAt
   self.lifetime = lifetime

@@ -29,6 +29,7 @@ const renewOnce = Effect.fnUntraced(function*(
   if (lost !== undefined) return yield* lost
   const capBefore = self.capMillis
   if (mode === "extend") {
+    self.capMillis = Math.min(self.capMillis, leaseMillis)
     const lifetime = Deadline.lifetime(leaseMillis, backend.capabilities.granularityMillis)
     if (lifetime < Tenure.left(self, sentAt)) {
       Tenure.shorten(self, sentAt, lifetime, leaseMillis)
