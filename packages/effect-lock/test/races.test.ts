@@ -180,6 +180,30 @@ describe("renewals that overlap", () => {
   })
 })
 
+describe("an acquire that timed out", () => {
+  it.effect("and is executed in the last moment in which it may be, leaves no lock behind", () =>
+    Effect.gen(function*() {
+      const waiter = yield* fork(Lock.withLock("k", { waitTimeout: "500 millis" })(Effect.void))
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(reasons(yield* Fiber.await(waiter)), ["Fail CacheBackendError"])
+      assert.isUndefined(yield* ownerOf("k"))
+    }).pipe(Effect.provide(memoryWith((leases) => {
+      let late: Effect.Effect<unknown, unknown> | undefined
+      return {
+        acquire: (request) => {
+          late = leases.acquire(request)
+          return Effect.never
+        },
+        withdraw: (key, token) =>
+          Effect.suspend(() => {
+            const request = late ?? Effect.void
+            late = undefined
+            return Effect.andThen(leases.withdraw(key, token), Effect.ignore(request))
+          })
+      }
+    }))))
+})
+
 describe("told before lost, once more", () => {
   it.effect("a machine that slept between the hand-over and its message does not take the lock", () =>
     Effect.gen(function*() {

@@ -275,7 +275,7 @@ export const withdraw = (
     const call = answerWithin(backend.leases.withdraw(key, token), UNDO_LIMIT, backend.name, "withdraw")
     const once = untilAcknowledged(clock, leaseMillis, call)
     const doubt = doubtUntil - Tenure.instant(clock).monotonic
-    return doubt > 0
+    return doubt >= 0
       ? Effect.andThen(backend.inBackground(once), backend.inBackground(once, doubt + 10))
       : backend.inBackground(once)
   })

@@ -71,7 +71,7 @@ export const endBy = Effect.fnUntraced(function*<A extends { readonly _tag: stri
   const exit = yield* Effect.exit(call)
   const now = Tenure.instant(clock)
   // Whatever the store answered, a request whose answer was lost may still be granted again.
-  if (doubtUntil > now.monotonic) yield* withdraw(backend, clock, key, token, leaseMillis, doubtUntil)
+  if (doubtUntil >= now.monotonic) yield* withdraw(backend, clock, key, token, leaseMillis, doubtUntil)
   if (Exit.isFailure(exit)) {
     yield* backend.inBackground(untilAcknowledged(clock, leaseMillis, call))
     return yield* Effect.failCause(exit.cause)
