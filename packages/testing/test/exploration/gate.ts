@@ -20,8 +20,10 @@ export interface Message {
   execute: () => void
   /** Gives the answer to the caller; `undefined` once the caller is gone. */
   deliver: (() => void) | undefined
-  /** The caller's connection breaks: the outcome is unknown. */
+  /** It is lost, and the caller told that the outcome is unknown. */
   cut: () => void
+  /** Only the caller's end breaks: the outcome is unknown to it, and the call goes on. */
+  cutOff: (() => void) | undefined
 }
 
 const cutError = (operation: string) =>
@@ -71,6 +73,10 @@ export const make = (
         cut: () => {
           end()
           resume(Effect.fail(cutError(operation)))
+        },
+        cutOff: () => {
+          message.deliver = undefined
+          resume(Effect.fail(cutError(operation)))
         }
       }
       messages.add(message)
@@ -111,7 +117,8 @@ export const make = (
               end()
               resume(exit)
             },
-            cut: end
+            cut: end,
+            cutOff: undefined
           }
           messages.add(message)
         })
