@@ -65,7 +65,7 @@ export const broken: ReadonlyArray<Broken> = [
     name: "grants requests that come too late",
     scenario: "an acquire whose answer is lost",
     finds: /a lock and 0 tickets are left/,
-    change: (leases) => ({ acquire: leases.acquire })
+    change: (leases) => ({ acquire: (request) => leases.acquire({ ...request, withinMillis: 1000 }) })
   },
   {
     name: "brings a lease back that was released, by a renewal",

@@ -5,7 +5,7 @@
 import * as History from "@effect-lock/testing/History"
 import { CacheBackend, type Leases, make as makeBackend } from "effect-lock/CacheBackend"
 import type { Lease } from "effect-lock/Lease"
-import { CacheBackendError, LockLost } from "effect-lock/LockError"
+import { LockLost } from "effect-lock/LockError"
 import { MemoryLayer } from "effect-lock/MemoryBackend"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
@@ -96,18 +96,6 @@ const WAKE_UP = 3 * LEASE
 // What a release waits for in the foreground, and a rounding error.
 const PROMPT = 501
 
-const tooLate = new CacheBackendError({
-  backend: "gate",
-  operation: "acquire",
-  outcome: "Rejected",
-  retryable: true,
-  cause: new Error("too late")
-})
-
-/** Refuses what comes too late, which the memory backend need not do by itself: there nothing is on its way. */
-const inTime = (leases: Leases): Leases["acquire"] => (request) =>
-  request.withinMillis < 0 ? Effect.fail(tooLate) : leases.acquire(request)
-
 const fail = (message: string): never => {
   throw new Error(message)
 }
@@ -138,7 +126,7 @@ export const make = (
     CacheBackend
   )
   // Broken or not: what the processes use, and what an onlooker sees of it.
-  const store: Leases = { ...memory.leases, acquire: inTime(memory.leases), ...change(memory.leases) }
+  const store: Leases = { ...memory.leases, ...change(memory.leases) }
   const look = () => Option.getOrUndefined(runSync(memory.leases.inspect(KEY)))
 
   const makeProcess = (name: string): Process => {
