@@ -73,7 +73,7 @@ export const scenarios: ReadonlyArray<Scenario> = [
   {
     name: "renewals by hand, the watchdog and the release",
     deviations: 3,
-    faults: { slow: 2, cut: 1 },
+    faults: { slow: 1, cut: 1 },
     parts: (stage) => [
       part(
         "a",
@@ -111,7 +111,7 @@ export const scenarios: ReadonlyArray<Scenario> = [
   {
     name: "an acquire whose answer is lost",
     deviations: 3,
-    faults: { cut: 2, slow: 2, interrupt: 1, close: 1 },
+    faults: { cut: 2, slow: 1, interrupt: 1, close: 1 },
     parts: (stage) => [part("a", "A", block(stage, "a", 10), true)]
   }
 ]
