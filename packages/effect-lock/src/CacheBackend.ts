@@ -479,7 +479,7 @@ export class CacheBackend extends Context.Service<CacheBackend, {
   /**
    * Runs an effect as long as the backend lives, not as long as the caller:
    * for undoing what a caller left behind. With `afterMillis` it runs that much
-   * later, or when the backend closes. Closing waits for it, for half a second
+   * later, or when the backend closes. Closing waits for it, for 300 milliseconds
    * at most.
    */
   readonly inBackground: (effect: Effect.Effect<void>, afterMillis?: number) => Effect.Effect<void>
@@ -635,7 +635,7 @@ const deriveLookups = (leases: Leases, values: Values): Lookups => ({
   watch: () => Effect.void
 })
 
-// Half a second of the real clock, also where a `TestClock` rules: nobody advances it
-// any more while a test's layers are closed.
+// Of the real clock, also where a `TestClock` rules: nobody advances it any more while a test's layers are closed.
+// With what a release waits for before (internal/release), it leaves some of the second in which a process ends.
 const patiently = (effect: Effect.Effect<void>) =>
-  Effect.provideService(bounded(effect, 500, () => Exit.void), Clock.Clock, Clock.Clock.defaultValue())
+  Effect.provideService(bounded(effect, 300, () => Exit.void), Clock.Clock, Clock.Clock.defaultValue())
