@@ -1,6 +1,7 @@
 /** Starts worker processes and reads what they say. */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
 import type * as Scope from "effect/Scope"
 import * as ChildProcess from "node:child_process"
 import { createRequire } from "node:module"
@@ -20,6 +21,16 @@ export interface Worker {
   /** What it has recorded so far. */
   readonly events: ReadonlyArray<History.Event>
   readonly kill: (signal: NodeJS.Signals) => void
+  /** Completes when it is gone, with its exit code if it ended by itself. */
+  readonly gone: Effect.Effect<number | null>
+  /** Whatever it wrote to its standard error, at most the end of it. */
+  readonly errors: () => string
+}
+
+/** Another program than `worker.ts`, and who listens to what only this program says. */
+export interface Program<Said> {
+  readonly url: URL
+  readonly hear: (line: Said) => void
 }
 
 /** Where to find the store: a module that exports `layer`, and what its process needs in its environment. */
@@ -29,7 +40,10 @@ export interface Store {
 }
 
 const own = import.meta.url
-const program = new URL(own.endsWith(".ts") ? "./worker.ts" : "./worker.js", own)
+const program: Program<never> = {
+  url: new URL(own.endsWith(".ts") ? "./worker.ts" : "./worker.js", own),
+  hear: () => {}
+}
 
 /** TypeScript is loaded by `tsx` where it is installed, else by Node itself, which can from version 22.18. */
 const loaderFor = (files: ReadonlyArray<URL>): ReadonlyArray<string> => {
@@ -46,21 +60,37 @@ const loaderFor = (files: ReadonlyArray<URL>): ReadonlyArray<string> => {
 
 /** Starts one process, which is killed when the scope closes. */
 export const spawn = (store: Store, job: Omit<Job, "module">): Effect.Effect<Worker, never, Scope.Scope> =>
+  spawnProgram(program, store, job)
+
+/** Starts one process of another program. */
+export const spawnProgram = <Said, Job extends { readonly name: string }>(
+  program: Program<Said>,
+  store: Store,
+  job: Job
+): Effect.Effect<Worker, never, Scope.Scope> =>
   Effect.map(
     Effect.acquireRelease(
-      Effect.sync(() => start(store, { ...job, module: store.module.href })),
+      Effect.sync(() => start(program, store, job)),
       ({ stop }) => stop
     ),
     ({ worker }) => worker
   )
 
-const start = (store: Store, job: Job) => {
+const TAGS: ReadonlyArray<unknown> = ["Ready", "Done", "Held", "Freed"] satisfies ReadonlyArray<Line["_tag"]>
+
+const isLine = (line: unknown): line is Line => Predicate.hasProperty(line, "_tag") && TAGS.includes(line._tag)
+
+const start = <Said>(program: Program<Said>, store: Store, job: { readonly name: string }) => {
   const ready = Deferred.makeUnsafe<void, Error>()
   const done = Deferred.makeUnsafe<void, Error>()
   const events: Array<History.Event> = []
   const child = ChildProcess.spawn(
     process.execPath,
-    [...loaderFor([store.module, program]), fileURLToPath(program), JSON.stringify(job)],
+    [
+      ...loaderFor([store.module, program.url]),
+      fileURLToPath(program.url),
+      JSON.stringify({ ...job, module: store.module.href })
+    ],
     { env: { ...process.env, ...store.env }, stdio: ["pipe", "pipe", "pipe"] }
   )
   const end = (why: string) => {
@@ -68,8 +98,9 @@ const start = (store: Store, job: Job) => {
     Deferred.doneUnsafe(ready, failure)
     Deferred.doneUnsafe(done, failure)
   }
-  const hear = (line: Line) => {
-    if (line._tag === "Ready") Deferred.doneUnsafe(ready, Effect.void)
+  const hear = (line: Line | Said) => {
+    if (!isLine(line)) program.hear(line)
+    else if (line._tag === "Ready") Deferred.doneUnsafe(ready, Effect.void)
     else if (line._tag === "Done") Deferred.doneUnsafe(done, Effect.void)
     else events.push(line)
   }
@@ -87,10 +118,10 @@ const start = (store: Store, job: Job) => {
   // It may be gone before it reads.
   child.stdin.on("error", () => {})
   child.on("error", (cause) => end(String(cause)))
-  const closed = new Promise<void>((resolve) => {
+  const closed = new Promise<number | null>((resolve) => {
     child.on("close", (code, signal) => {
       end(`ended (${signal ?? code}): ${errors}`)
-      resolve()
+      resolve(code)
     })
   })
 
@@ -101,7 +132,9 @@ const start = (store: Store, job: Job) => {
     go: Effect.sync(() => void child.stdin.write("\n")),
     done: Deferred.await(done),
     events,
-    kill: (signal) => void child.kill(signal)
+    kill: (signal) => void child.kill(signal),
+    gone: Effect.promise(() => closed),
+    errors: () => errors
   }
   const stop = Effect.promise(() => {
     if (child.exitCode === null) child.kill("SIGKILL")
