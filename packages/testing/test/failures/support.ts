@@ -43,12 +43,13 @@ export const lateness = Effect.map(
         if (now() - due > 2) samples.push({ from: due, to: now() })
         due = now() + 5
       }, 5)
-      return { samples, timer }
+      // The last may be late already, and not yet have said so.
+      return { all: () => [...samples, { from: due, to: now() }], timer }
     }),
     ({ timer }) => Effect.sync(() => clearInterval(timer))
   ),
-  ({ samples }) => (from: number, to: number) =>
-    samples.reduce((sum, late) => sum + Math.max(0, Math.min(late.to, to) - Math.max(late.from, from)), 0)
+  ({ all }) => (from: number, to: number) =>
+    all().reduce((sum, late) => sum + Math.max(0, Math.min(late.to, to) - Math.max(late.from, from)), 0)
 )
 
 /** What goes wrong meanwhile where nobody looks. */

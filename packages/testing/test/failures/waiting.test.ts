@@ -1,0 +1,233 @@
+/** Failures around those who wait: messages that are lost, waiters that die, and very many of them. */
+import { assert, it } from "@effect/vitest"
+import * as Lock from "effect-lock/Lock"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import { spawnProgram } from "../../src/internal/fleet.ts"
+import { eventually } from "../../src/internal/harness.ts"
+import { setFlagsFromString } from "node:v8"
+import { runInNewContext } from "node:vm"
+import { report, spread } from "../results.ts"
+import type { Job, Said } from "./holder.ts"
+import { hold, now } from "./holding.ts"
+import * as Support from "./support.ts"
+
+const keysOf = (what: string, count: number) => Array.from({ length: count }, (_, i) => `${what}-${i}`)
+
+const remember = (world: Support.World) => (event: (typeof world.events)[number]) => void world.events.push(event)
+
+const queued = (world: Support.World, keys: ReadonlyArray<string>, length: number) =>
+  eventually(
+    `${length} in each line`,
+    5000,
+    Effect.promise(async () => {
+      for (const key of keys) if (await world.admin.llen(`effect-lock:queue:{${key}}`) !== length) return false
+      return true
+    })
+  )
+
+/** Holds every key until told to go. */
+const holdAll = Effect.fnUntraced(
+  function*(world: Support.World, backend: Support.Backend, keys: ReadonlyArray<string>) {
+    const leave = Deferred.makeUnsafe<void>()
+    const fibers = yield* Effect.forEach(keys, (key) =>
+      Effect.forkChild(
+        Support.using(backend)(hold(remember(world), "first", key, {}, () => Deferred.await(leave))),
+        { startImmediately: true }
+      ))
+    yield* eventually(
+      "all are held",
+      5000,
+      Effect.promise(async () => await world.admin.exists(...keys.map(Support.lockKey)) === keys.length)
+    )
+    return Effect.andThen(Deferred.succeed(leave, undefined), Effect.forEach(fibers, Fiber.join, { discard: true }))
+  }
+)
+
+it.live(
+  "subscriber dropped, message lost: the waiter goes on all the same",
+  () =>
+    Support.survive((world) =>
+      Effect.gen(function*() {
+        const keys = keysOf("unheard", 20)
+        const [a, b] = [yield* Support.open(world.port), yield* Support.open(world.port)]
+        const millis: Array<number> = []
+        for (let round = 0; round < 5; round++) {
+          const leave = yield* holdAll(world, a, keys)
+          const waiters = yield* Effect.forEach(keys, (key) =>
+            Effect.forkChild(
+              Support.using(b)(hold(remember(world), "next", key, {}, () => Effect.sync(now))),
+              { startImmediately: true }
+            ))
+          yield* queued(world, keys, 1)
+          yield* Effect.promise(() => world.admin.call("CLIENT", "KILL", "TYPE", "pubsub"))
+          const since = now()
+          yield* leave
+          for (const at of yield* Effect.forEach(waiters, Fiber.join)) {
+            // A lease is 30 seconds, a look at least every 14.
+            assert.isBelow(at - since - world.late(since, at), 14_000)
+            millis.push(at - since)
+          }
+        }
+        report("subscriber dropped, message lost", {
+          injected: "CLIENT KILL TYPE pubsub while 20 wait, and a release before anybody listens again",
+          required: "the waiter proceeds, within one poll",
+          observed: `after ${spread(millis)}`,
+          runs: millis.length
+        })
+      })
+    ),
+  120_000
+)
+
+for (const signal of ["SIGKILL", "SIGSTOP"] as const) {
+  const what = signal === "SIGKILL" ? "kill -9" : "SIGSTOP"
+  it.live(
+    `waiter killed while queued: nobody behind it waits for its ticket (${what})`,
+    () =>
+      Support.survive((world) =>
+        Effect.gen(function*() {
+          const keys = keysOf("queued", 20)
+          const LEASE = 1000
+          const [a, b] = [yield* Support.open(world.port), yield* Support.open(world.port)]
+          const leave = yield* holdAll(world, a, keys)
+          const victim = yield* spawnProgram(
+            { url: new URL("./holder.ts", import.meta.url), hear: (_: Said) => {} },
+            { module: new URL("../redisStore.ts", import.meta.url), env: { REDIS_URL: world.url } },
+            {
+              name: "victim",
+              keys,
+              work: "steps",
+              stepMillis: 50,
+              leaseMillis: LEASE,
+              resourceUrl: world.url
+            } satisfies Job
+          )
+          yield* victim.ready
+          yield* victim.go
+          yield* queued(world, keys, 1)
+          const waiters = yield* Effect.forEach(keys, (key) =>
+            Effect.forkChild(
+              Support.using(b)(hold(remember(world), "behind", key, {}, () => Effect.sync(now))),
+              { startImmediately: true }
+            ))
+          yield* queued(world, keys, 2)
+          victim.kill(signal)
+          if (signal === "SIGKILL") yield* victim.gone
+          const since = now()
+          yield* leave
+          // A stopped one is still connected, so it has its turn, and for as long as its lease.
+          const bound = (signal === "SIGKILL" ? 0 : LEASE) + 1000
+          const millis = (yield* Effect.forEach(waiters, Fiber.join)).map((at) => {
+            assert.isBelow(at - since - world.late(since, at), bound)
+            return at - since
+          })
+          world.events.push(...victim.events)
+          report("waiter killed while queued", {
+            scenario: what,
+            injected: `${what} of the process that is first in 20 lines`,
+            required: "nobody behind it waits longer than its ticket (30 s)",
+            observed: `the next went on after ${spread(millis)}`,
+            runs: millis.length
+          })
+        })
+      ),
+    120_000
+  )
+}
+
+setFlagsFromString("--expose-gc")
+const gc: () => void = runInNewContext("gc")
+
+const heap = Effect.map(Effect.sleep(1), () => {
+  gc()
+  return process.memoryUsage().heapUsed
+})
+
+it.live(
+  "10 000 waiters on one key; interrupt storms: first in first out, linear in memory, cheap to leave",
+  () =>
+    Support.survive((world) =>
+      Effect.gen(function*() {
+        const backend = yield* Support.open(world.port)
+        const order: Array<number> = []
+        const join = (from: number, to: number) =>
+          Effect.forEach(Array.from({ length: to - from }, (_, i) => from + i), (i) =>
+            Effect.forkChild(
+              Support.using(backend)(
+                Lock.withLock("crowd", { waitTimeout: "Infinity" })(Effect.sync(() => void order.push(i)))
+              ),
+              { startImmediately: true }
+            ))
+        const crowd = (count: number) =>
+          Effect.gen(function*() {
+            const leave = yield* holdAll(world, backend, ["crowd"])
+            const memory = [yield* heap]
+            const fibers = yield* join(0, count / 2)
+            memory.push(yield* heap)
+            fibers.push(...yield* join(count / 2, count))
+            memory.push(yield* heap)
+            yield* queued(world, ["crowd"], 1)
+            return { leave, fibers, memory }
+          })
+
+        // Served in the order of arrival.
+        const { fibers, leave, memory } = yield* crowd(10_000)
+        const [empty = 0, half = 0, full = 0] = memory
+        assert.isBelow((full - half) / (half - empty), 1.5, "memory")
+        yield* leave
+        yield* Effect.forEach(fibers, Fiber.join, { discard: true })
+        assert.deepStrictEqual(order, Array.from({ length: 10_000 }, (_, i) => i))
+
+        // Whoever leaves costs the same in a long line as in a short one; the best of three tries.
+        const cost = (count: number) =>
+          Effect.gen(function*() {
+            const line = yield* crowd(count)
+            // From all over the line; the first is asking the store.
+            const leavers = Array.from({ length: count - 1 }, (_, i) => line.fibers[1 + (i * 7919) % (count - 1)]!)
+            gc()
+            const since = now()
+            for (const fiber of leavers) fiber.interruptUnsafe()
+            yield* Fiber.awaitAll(leavers)
+            const micros = (now() - since) * 1000 / leavers.length
+            yield* line.leave
+            yield* Effect.forEach(line.fibers, Fiber.await, { discard: true })
+            return micros
+          })
+        const best = (count: number) =>
+          Effect.map(Effect.forEach([1, 2, 3], () => cost(count)), (costs) => Math.min(...costs))
+        const short = yield* best(1000)
+        const long = yield* best(10_000)
+        // Where each had to be looked for, it would be 10 times as much.
+        assert.isBelow(long / short, 4, "removal")
+
+        // A storm: nine of ten leave while the others are served.
+        order.length = 0
+        const storm = yield* crowd(10_000)
+        yield* storm.leave
+        const stayed: Array<number> = []
+        for (const [i, fiber] of storm.fibers.entries()) {
+          if ((i * 7919) % 10 === 0) stayed.push(i)
+          else fiber.interruptUnsafe()
+          if (i % 500 === 0) yield* Effect.sleep(1)
+        }
+        yield* Fiber.awaitAll(storm.fibers)
+        const served = new Set(order)
+        assert.isTrue(stayed.every((i) => served.has(i)), "somebody is left asleep")
+        assert.deepStrictEqual(order, order.toSorted((a, b) => a - b))
+        report("10 000 waiters on one key; interrupt storms", {
+          injected:
+            "10 000 fibers wait for one key, then leave in any order, then nine of ten while the others are served",
+          required: "linear memory, first in first out, removal in constant time",
+          observed: `${((full - empty) / 10_000 / 1024).toFixed(1)} kB each, the second half ${
+            ((full - half) / (half - empty)).toFixed(2)
+          } of the first; in order; leaving costs ${
+            (long / short).toFixed(1)
+          } times as much among 10 000 as among 1000`,
+          runs: 3
+        })
+      })
+    ),
+  120_000
+)
