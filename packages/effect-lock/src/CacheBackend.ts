@@ -227,7 +227,8 @@ export interface Leases {
   /**
    * Completes when the ticket of `token` has its turn. A turn that comes
    * between the answer to `acquire` and this call is not lost. It is a hint:
-   * it may come late, twice or never, so the caller also looks on its own.
+   * it may come late, twice or never, so the caller also looks on its own. What
+   * an interrupted call cleans up must not touch one that has begun since.
    * A store without wake-ups returns `Effect.never`.
    */
   readonly awaitTurn: (key: string, token: string) => Effect.Effect<Turn>

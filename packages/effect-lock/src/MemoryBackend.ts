@@ -204,14 +204,15 @@ const makeLeases = (nextFence: () => number) => {
       Effect.callback((resume) => {
         const mailbox = mailboxes.get(token)
         if (mailbox === undefined) return
-        mailbox.wake = () => {
+        const wake = mailbox.wake = () => {
           if (mailbox.turn === undefined) return
           drop(token)
           resume(Effect.succeed(mailbox.turn))
         }
-        mailbox.wake()
+        wake()
         return Effect.sync(() => {
-          mailbox.wake = () => {}
+          // Interrupted, a wait may end only after the waiter's next has begun.
+          if (mailbox.wake === wake) mailbox.wake = () => {}
         })
       }),
 

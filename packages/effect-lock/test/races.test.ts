@@ -5,6 +5,7 @@ import type { Lease } from "effect-lock/Lease"
 import * as Lock from "effect-lock/Lock"
 import { MemoryLayer } from "effect-lock/MemoryBackend"
 import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -444,6 +445,35 @@ describe("the line of the process", () => {
       gone.interruptUnsafe()
       assert.strictEqual(yield* Fiber.join(next), "next")
       assert.isUndefined(yield* ownerOf("k"))
+    }).pipe(Effect.provide(MemoryLayer)))
+})
+
+describe("wake-ups", () => {
+  it.effect("a waiter that has looked by itself is still woken at once", () =>
+    Effect.gen(function*() {
+      const gate = yield* Deferred.make<void>()
+      yield* fork(Lock.withLock("k")(Deferred.await(gate)))
+      const waiter = yield* fork(Lock.withLock("k")(Effect.succeed("woken")))
+      yield* TestClock.adjust("15 seconds") // it looked once, and waits anew
+      yield* Deferred.succeed(gate, undefined)
+      yield* TestClock.adjust("1 millis")
+      assert.isDefined(waiter.pollUnsafe(), "asleep until it looks again")
+    }).pipe(Effect.provide(MemoryLayer)))
+
+  it.effect("a wait that is interrupted after the next has begun does not end that too", () =>
+    Effect.gen(function*() {
+      const { leases } = yield* CacheBackend
+      const gate = yield* Deferred.make<void>()
+      yield* fork(Lock.withLock("k")(Deferred.await(gate)))
+      const holder = { since: DateTime.makeUnsafe(0), metadata: {} }
+      const within = { leaseMillis: 3000, withinMillis: 1000, ticketMillis: 30_000 }
+      yield* leases.acquire({ key: "k", token: "t", holder, ...within })
+      const before = yield* fork(leases.awaitTurn("k", "t"))
+      const after = yield* fork(leases.awaitTurn("k", "t"))
+      yield* Fiber.interrupt(before)
+      yield* Deferred.succeed(gate, undefined)
+      yield* TestClock.adjust("1 millis")
+      assert.isDefined(after.pollUnsafe())
     }).pipe(Effect.provide(MemoryLayer)))
 })
 

@@ -179,6 +179,21 @@ describe("waiting", () => {
       yield* silent(leases.awaitTurn("k", waiter.token))
     }))
 
+  it.live("a wait that is interrupted after the next has begun does not end that too", () =>
+    Effect.gen(function*() {
+      const server = yield* Support.start()
+      const { leases } = yield* Support.open(server)
+      const owner = request("k")
+      const waiter = queued("k")
+      yield* leases.acquire(owner)
+      yield* leases.acquire(waiter)
+      const before = yield* Effect.forkChild(leases.awaitTurn("k", waiter.token), { startImmediately: true })
+      const after = yield* Effect.forkChild(leases.awaitTurn("k", waiter.token), { startImmediately: true })
+      yield* Fiber.interrupt(before)
+      yield* leases.release("k", owner.token)
+      handedOver(yield* soon(Fiber.join(after)))
+    }))
+
   it.live("a message that is lost is found by looking", () =>
     Effect.gen(function*() {
       const server = yield* Support.start()

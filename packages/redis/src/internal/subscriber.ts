@@ -160,7 +160,7 @@ export const make = Effect.fnUntraced(function*(
         const id = idOf(escaped, token)
         const mailbox = mailboxes.get(id)
         if (mailbox === undefined) return
-        mailbox.wake = () => {
+        const wake = mailbox.wake = () => {
           const { turn } = mailbox
           if (turn === undefined) return
           mailbox.wake = constVoid
@@ -168,9 +168,10 @@ export const make = Effect.fnUntraced(function*(
           if (turn._tag !== "TryAgain") mailboxes.delete(id)
           resume(Effect.succeed(turn))
         }
-        mailbox.wake()
+        wake()
         return Effect.sync(() => {
-          mailbox.wake = constVoid
+          // Interrupted, a wait may end only after the waiter's next has begun.
+          if (mailbox.wake === wake) mailbox.wake = constVoid
         })
       })
   } satisfies Subscriber
