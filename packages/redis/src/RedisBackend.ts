@@ -131,7 +131,7 @@ const makeBackend = Effect.fnUntraced(
     yield* Server.watch(connection, failure, strict)
     const gate = yield* Gate.make(connection, names, protection, failure)
     // A server that loads its data, for instance, is asked again later.
-    yield* Effect.catchIf(gate.identify, isPassing, () => Effect.void)
+    yield* Effect.catchIf(gate.identify("connect"), isPassing, () => Effect.void)
     const listener = yield* Client.own(Client.duplicate(client))
     const channels = { wake: `${prefix}:wake:${randomUUID()}`, changes: names.changes }
     const subscriber = yield* Subscriber.make(listener, connection, channels, failure)

@@ -27,11 +27,10 @@ export const restartable = Effect.fnUntraced(function*(...options: ReadonlyArray
   return {
     port,
     url,
-    /** Kills it as `kill -9` does, and starts it again; in between, what is told to be done. */
-    crash: (meanwhile: Effect.Effect<void> = Effect.void) =>
+    /** Kills it as `kill -9` does, and starts it again. */
+    crash: () =>
       Effect.gen(function*() {
         yield* Scope.close(scope, Exit.void)
-        yield* meanwhile
         scope = yield* Scope.fork(outer)
         yield* Scope.provide(RedisServer.start({ port, directory, arguments: options }), scope)
       })

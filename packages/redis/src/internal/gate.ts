@@ -14,7 +14,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
 import * as Schedule from "effect/Schedule"
-import type { CacheBackendError } from "effect-lock/LockError"
+import { CacheBackendError } from "effect-lock/LockError"
 import { listen } from "./client.ts"
 import type { Connection } from "./connection.ts"
 import { type Failure, StoreForgot } from "./failure.ts"
@@ -30,7 +30,8 @@ export type Args = readonly [forgetting: Forgetting, run: string, guardMicros: s
 export interface Gate {
   /** The arguments for the present connection; `undefined` while nobody knows which run of the server answers. */
   readonly args: () => Args | undefined
-  readonly identify: Effect.Effect<Args, CacheBackendError>
+  /** Finds out, in the name of an operation that is not sent if this fails. */
+  readonly identify: (operation: string) => Effect.Effect<Args, CacheBackendError>
   /** The error of an acquire that was refused until `untilMicros`, in server time. */
   readonly refuse: (micros: number, untilMicros: number) => Effect.Effect<never, CacheBackendError>
   /** Says once that a lease is longer than what is guarded. */
@@ -129,7 +130,15 @@ export const make = Effect.fnUntraced(function*(
 
   return {
     args: () => args,
-    identify,
+    identify: (operation) =>
+      Effect.mapError(identify, ({ backend, cause, outcome, retryable }) =>
+        new CacheBackendError({
+          backend,
+          operation,
+          outcome: outcome === "Unknown" ? "NotSent" : outcome,
+          retryable,
+          cause
+        })),
     refuse: (micros, untilMicros) =>
       Effect.andThen(
         warn(micros, untilMicros),

@@ -24,7 +24,7 @@ export const make = (
 ): Leases => {
   const release = (operation: string, key: string, token: string) =>
     Effect.flatMap(
-      identified((args) => run(operation, Scripts.release, key, token, ...args)),
+      identified(operation, (args) => run(operation, Scripts.release, key, token, ...args)),
       (tag): Effect.Effect<Released | NotHeld, CacheBackendError> =>
         tag === "released" ? Effect.succeed({ _tag: "Released" }) : notHeld(operation, tag)
     )
@@ -71,9 +71,8 @@ export const make = (
     withdraw: (key, token) =>
       Effect.suspend(() => {
         subscriber.close(names.escape(key), token)
-        return Effect.asVoid(identified((args) =>
-          connection.runWhole("withdraw", Scripts.withdraw, keysOf(names.escape(key)), [token, ...args])
-        ))
+        return Effect.asVoid(identified("withdraw", (args) =>
+          connection.runWhole("withdraw", Scripts.withdraw, keysOf(names.escape(key)), [token, ...args])))
       }),
 
     inspect,

@@ -32,7 +32,7 @@ export const make = (
 
     settle: ({ announce, bytes, expected, key, timeToLiveMillis, token }) =>
       Effect.flatMap(
-        identified((args) =>
+        identified("settle", (args) =>
           connection.run("settle", Scripts.settle, [...keysOf(names.escape(key)), valueOf(key)], [
             token,
             ...args,
@@ -41,8 +41,7 @@ export const make = (
             String(expected),
             announce ? names.changes : "",
             key
-          ])
-        ),
+          ])),
         (reply): Effect.Effect<Settled | Outdated | NotHeld, CacheBackendError> => {
           const [tag, version] = reply.split(" ")
           return tag === "settled"

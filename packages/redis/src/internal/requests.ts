@@ -40,6 +40,7 @@ export interface Requests {
   readonly notHeld: (operation: string, tag: string | undefined) => Effect.Effect<NotHeld, CacheBackendError>
   /** With what the scripts that may grant need to know of the server, which is known but for a moment after connecting. */
   readonly identified: <A>(
+    operation: string,
     send: (args: Args) => Effect.Effect<A, CacheBackendError>
   ) => Effect.Effect<A, CacheBackendError>
   /** A request that may grant. `instead` reads a reply of the script that is none of a lock. */
@@ -69,10 +70,10 @@ export const make = (
   const strange: Requests["strange"] = (operation) =>
     Effect.fail(failure(operation, new Error("a reply that no script gives")))
 
-  const identified: Requests["identified"] = (send) =>
+  const identified: Requests["identified"] = (operation, send) =>
     Effect.suspend(() => {
       const args = gate.args()
-      return args === undefined ? Effect.flatMap(gate.identify, send) : send(args)
+      return args === undefined ? Effect.flatMap(gate.identify(operation), send) : send(args)
     })
 
   return {
@@ -162,7 +163,7 @@ export const make = (
 
         const answer = Effect.andThen(
           gate.checkLease(request.leaseMillis),
-          identified(() => attempt(LATE))
+          identified(operation, () => attempt(LATE))
         )
         // A definite refusal of the first request leaves no ticket, so nothing will come.
         return opened
