@@ -46,7 +46,8 @@ const LONGEST_GUARD = 24 * 86_400_000
  * waits gets the lock afterwards. Renewals and releases go on.
  *
  * - `forgetting`: what counts. `"restart"`, the default: another run of the
- *   server than the one that granted before. `"any"`: also that the keys of this
+ *   server than the one that granted before, also if that one lost nothing,
+ *   which cannot be seen. `"any"`: also that the keys of this
  *   prefix are gone, as by `FLUSHALL`; a prefix that was never used looks the
  *   same, so the very first lock waits for the guard time too. `"off"`: nothing.
  * - `guardTime`: for how long. As long as the longest lease in use, default:

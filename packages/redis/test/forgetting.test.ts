@@ -169,6 +169,18 @@ describe("a stale snapshot", () => {
       assertRefused(yield* answer(yield* open(server.url, patient)))
     }), 30_000)
 
+  it.live("a restart of long ago stalls nobody", () =>
+    Effect.gen(function*() {
+      const server = yield* restartable()
+      yield* Effect.scoped(Effect.flatMap(open(server.url), (backend) => answer(backend)))
+      yield* tell(server.port, "SAVE")
+      yield* server.crash()
+      // The uptime of a server is known to a second or two.
+      yield* Effect.sleep(3500)
+      const backend = yield* open(server.url, { guardTime: "500 millis" })
+      assert.isTrue(isGranted(yield* answer(backend, request("l"))))
+    }), 30_000)
+
   it.live("what survived is renewed, found again and released, and handed to nobody", () =>
     Effect.gen(function*() {
       const { a, b, old, server, waiter } = yield* stale(patient)
@@ -237,6 +249,14 @@ describe("a replica that was promoted", () => {
       assert.isTrue(isGranted(yield* answer(a)))
       yield* promote
       assertRefused(yield* answer(b))
+    }), 30_000)
+
+  it.live("is not trusted because it runs for long", () =>
+    Effect.gen(function*() {
+      const { replica } = yield* pair(true)
+      yield* Effect.sleep(6500)
+      const newcomer = yield* open(`redis://127.0.0.1:${replica.port}`, { guardTime: "4 seconds" })
+      assertRefused(yield* answer(newcomer))
     }), 30_000)
 
   it.live("a request that the driver sends again to it is not granted there", () =>

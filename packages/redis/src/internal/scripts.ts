@@ -7,7 +7,7 @@ export interface Script {
 }
 
 export const acquire: Script = {
-  sha1: "2f67a0f35b09535359d4cd950c9f2ed21b148a53",
+  sha1: "aa695dcfdcb72bf5840fe01b9e2551c71fce8504",
   lua: `-- Grants the lock if it is free and no live ticket that can hear of it stands before the caller's; else hands it to
 -- that ticket; else, if it is held, keeps a ticket for the caller if asked to.
 --
@@ -98,8 +98,9 @@ local mode, run, guard, known = unpack(ARGV, 7)
 -- >>> shared/gate.lua
 -- Until when, in server time, nothing is granted because holders of before may still believe in locks that the store
 -- has forgotten; 0 = nothing of the kind. And the marker to write, if it is to be another. The marker, "run until", says
--- for which run of the server it was written: a snapshot, or a replica, brings that of another run along.
-local function gate(key)
+-- for which run of the server it was written: a snapshot, or a replica, brings that of another run along, which granted
+-- nothing later than \`last\`.
+local function gate(key, last)
   if mode == "off" then return 0 end
   local marker = redis.call("GET", key)
   local marked, closed = string.match(marker or "- 0", "^(%S+) (%d+)$")
@@ -109,7 +110,9 @@ local function gate(key)
   -- Who may be sent a second time, to another server, does not say what it took the first one for.
   if run == "-" then run = string.match(redis.call("INFO", "server"), "run_id:(%w+)") end
   closed = tonumber(closed)
-  if marked ~= run then closed = (marker or mode == "any") and now + tonumber(guard) or 0 end
+  if marked ~= run then
+    closed = marker and last + guard or mode == "any" and now + guard or 0
+  end
   closed = math.max(closed, tonumber(known))
   local due = run .. " " .. string.format("%.0f", closed)
   return closed, due ~= marker and due
@@ -128,7 +131,7 @@ local function take()
     if ticket.token == me then mine = ticket end
   end
   if not owner then
-    local closed, due = gate(KEYS[4])
+    local closed, due = gate(KEYS[4], now)
     if not closed then return due end
     if due then redis.call("SET", KEYS[4], due) end
     if closed > now then return "closed " .. micros .. " " .. string.format("%.0f", closed) end
@@ -206,7 +209,7 @@ return write(KEYS[1], current, ARGV[1], ARGV[2])
 }
 
 export const connect: Script = {
-  sha1: "9186fb6aa94ff77fb8ce5fff9972ea54e16edf1a",
+  sha1: "06ec943b6c9d066e7141e106fb47b52905a91e52",
   lua: `-- Says which run of the server answers, and closes the gate if that run has forgotten locks.
 --
 -- KEYS  1 marker
@@ -224,8 +227,9 @@ if not run then return micros .. " - 0" end
 -- >>> shared/gate.lua
 -- Until when, in server time, nothing is granted because holders of before may still believe in locks that the store
 -- has forgotten; 0 = nothing of the kind. And the marker to write, if it is to be another. The marker, "run until", says
--- for which run of the server it was written: a snapshot, or a replica, brings that of another run along.
-local function gate(key)
+-- for which run of the server it was written: a snapshot, or a replica, brings that of another run along, which granted
+-- nothing later than \`last\`.
+local function gate(key, last)
   if mode == "off" then return 0 end
   local marker = redis.call("GET", key)
   local marked, closed = string.match(marker or "- 0", "^(%S+) (%d+)$")
@@ -235,28 +239,32 @@ local function gate(key)
   -- Who may be sent a second time, to another server, does not say what it took the first one for.
   if run == "-" then run = string.match(redis.call("INFO", "server"), "run_id:(%w+)") end
   closed = tonumber(closed)
-  if marked ~= run then closed = (marker or mode == "any") and now + tonumber(guard) or 0 end
+  if marked ~= run then
+    closed = marker and last + guard or mode == "any" and now + guard or 0
+  end
   closed = math.max(closed, tonumber(known))
   local due = run .. " " .. string.format("%.0f", closed)
   return closed, due ~= marker and due
 end
 -- <<< shared/gate.lua
+-- Nobody believes in a grant of a former run that is later than the start of this one, known by the uptime in whole
+-- seconds; unless this server was a replica of the former one, which shows in its second replication id.
+local started = now - (tonumber(string.match(info, "uptime_in_seconds:(%d+)")) - 1) * 1000000
+local isAlone = string.find(redis.call("INFO", "replication"), "master_replid2:0+\\r")
 if ARGV[1] ~= "-" and ARGV[1] ~= run then
-  -- Nobody believes in a grant of the former server that is later than the start of this one, and the caller vouches
-  -- for the time in which it was connected to the former. The uptime is in whole seconds.
-  local started = now - (tonumber(string.match(info, "uptime_in_seconds:(%d+)")) - 1) * 1000000
+  -- The caller vouches for the time in which it was connected to the former one.
   known = math.min(now, math.max(started, now - ARGV[2] * 1000)) + guard
 end
-local closed, due = gate(KEYS[1])
+local closed, due = gate(KEYS[1], isAlone and math.min(now, started) or now)
 if not closed then return due end
 -- Nothing is left behind for those who take no lock. Where the server refuses it, the first acquire writes it.
-if due and closed > now then redis.pcall("SET", KEYS[1], due) end
+if due and closed > 0 then redis.pcall("SET", KEYS[1], due) end
 return micros .. " " .. run .. " " .. string.format("%.0f", closed)
 `
 }
 
 export const getOrAcquire: Script = {
-  sha1: "690c9f0d66b10f988cb3f8c7bad4fa44e9476b4a",
+  sha1: "6a32b58ac9e54642897a46aac06ae3e0ae26f577",
   lua: `-- The value if it is newer than the one that the caller has seen; else as acquire.lua.
 --
 -- KEYS  1 lock  2 fence  3 queue  4 marker  5 value
@@ -364,8 +372,9 @@ local mode, run, guard, known = unpack(ARGV, 7)
 -- >>> shared/gate.lua
 -- Until when, in server time, nothing is granted because holders of before may still believe in locks that the store
 -- has forgotten; 0 = nothing of the kind. And the marker to write, if it is to be another. The marker, "run until", says
--- for which run of the server it was written: a snapshot, or a replica, brings that of another run along.
-local function gate(key)
+-- for which run of the server it was written: a snapshot, or a replica, brings that of another run along, which granted
+-- nothing later than \`last\`.
+local function gate(key, last)
   if mode == "off" then return 0 end
   local marker = redis.call("GET", key)
   local marked, closed = string.match(marker or "- 0", "^(%S+) (%d+)$")
@@ -375,7 +384,9 @@ local function gate(key)
   -- Who may be sent a second time, to another server, does not say what it took the first one for.
   if run == "-" then run = string.match(redis.call("INFO", "server"), "run_id:(%w+)") end
   closed = tonumber(closed)
-  if marked ~= run then closed = (marker or mode == "any") and now + tonumber(guard) or 0 end
+  if marked ~= run then
+    closed = marker and last + guard or mode == "any" and now + guard or 0
+  end
   closed = math.max(closed, tonumber(known))
   local due = run .. " " .. string.format("%.0f", closed)
   return closed, due ~= marker and due
@@ -394,7 +405,7 @@ local function take()
     if ticket.token == me then mine = ticket end
   end
   if not owner then
-    local closed, due = gate(KEYS[4])
+    local closed, due = gate(KEYS[4], now)
     if not closed then return due end
     if due then redis.call("SET", KEYS[4], due) end
     if closed > now then return "closed " .. micros .. " " .. string.format("%.0f", closed) end
@@ -525,7 +536,7 @@ return current > 0 and "1" or "0"
 }
 
 export const release: Script = {
-  sha1: "4f466f7554dcb929c5819c8788cb8a9c72e9b942",
+  sha1: "72ef3cdcc542ddd6eb0b60bd921db7cab34899f5",
   lua: `-- Frees the lock if the token holds it, and hands it to the first live ticket that can hear of it, unless the store
 -- has forgotten locks.
 --
@@ -616,8 +627,9 @@ local mode, run, guard, known = unpack(ARGV, 2)
 -- >>> shared/gate.lua
 -- Until when, in server time, nothing is granted because holders of before may still believe in locks that the store
 -- has forgotten; 0 = nothing of the kind. And the marker to write, if it is to be another. The marker, "run until", says
--- for which run of the server it was written: a snapshot, or a replica, brings that of another run along.
-local function gate(key)
+-- for which run of the server it was written: a snapshot, or a replica, brings that of another run along, which granted
+-- nothing later than \`last\`.
+local function gate(key, last)
   if mode == "off" then return 0 end
   local marker = redis.call("GET", key)
   local marked, closed = string.match(marker or "- 0", "^(%S+) (%d+)$")
@@ -627,13 +639,15 @@ local function gate(key)
   -- Who may be sent a second time, to another server, does not say what it took the first one for.
   if run == "-" then run = string.match(redis.call("INFO", "server"), "run_id:(%w+)") end
   closed = tonumber(closed)
-  if marked ~= run then closed = (marker or mode == "any") and now + tonumber(guard) or 0 end
+  if marked ~= run then
+    closed = marker and last + guard or mode == "any" and now + guard or 0
+  end
   closed = math.max(closed, tonumber(known))
   local due = run .. " " .. string.format("%.0f", closed)
   return closed, due ~= marker and due
 end
 -- <<< shared/gate.lua
-if (gate(KEYS[4]) or math.huge) <= now then handOver() else free() end
+if (gate(KEYS[4], now) or math.huge) <= now then handOver() else free() end
 return "released"
 `
 }
@@ -695,7 +709,7 @@ return write(KEYS[1], versionOf(redis.call("GETRANGE", KEYS[1], 0, 16)), ARGV[1]
 }
 
 export const settle: Script = {
-  sha1: "c2bdb01707b74fb8e486452abbdcdf780182016b",
+  sha1: "e4b9d3bad7b3dba868e20b2b9e22f012f9f6bdd7",
   lua: `-- Ends a lookup: if the token holds the lock, stores the value unless a newer one is there, frees the lock, drops all
 -- tickets and tells their owners.
 --
@@ -786,8 +800,9 @@ local mode, run, guard, known = unpack(ARGV, 2)
 -- >>> shared/gate.lua (written by scripts/codegen.mjs)
 -- Until when, in server time, nothing is granted because holders of before may still believe in locks that the store
 -- has forgotten; 0 = nothing of the kind. And the marker to write, if it is to be another. The marker, "run until", says
--- for which run of the server it was written: a snapshot, or a replica, brings that of another run along.
-local function gate(key)
+-- for which run of the server it was written: a snapshot, or a replica, brings that of another run along, which granted
+-- nothing later than \`last\`.
+local function gate(key, last)
   if mode == "off" then return 0 end
   local marker = redis.call("GET", key)
   local marked, closed = string.match(marker or "- 0", "^(%S+) (%d+)$")
@@ -797,7 +812,9 @@ local function gate(key)
   -- Who may be sent a second time, to another server, does not say what it took the first one for.
   if run == "-" then run = string.match(redis.call("INFO", "server"), "run_id:(%w+)") end
   closed = tonumber(closed)
-  if marked ~= run then closed = (marker or mode == "any") and now + tonumber(guard) or 0 end
+  if marked ~= run then
+    closed = marker and last + guard or mode == "any" and now + guard or 0
+  end
   closed = math.max(closed, tonumber(known))
   local due = run .. " " .. string.format("%.0f", closed)
   return closed, due ~= marker and due
@@ -826,7 +843,7 @@ end
 local bytes, millis = ARGV[6], ARGV[7]
 local current = versionOf(redis.call("GETRANGE", KEYS[5], 0, 16))
 if current > tonumber(ARGV[8]) then
-  if (gate(KEYS[4]) or math.huge) <= now then handOver() else free() end
+  if (gate(KEYS[4], now) or math.huge) <= now then handOver() else free() end
   return "outdated"
 end
 
@@ -849,7 +866,7 @@ return "settled " .. version
 }
 
 export const withdraw: Script = {
-  sha1: "cb3e5b1c85a92b5b300874e3bb6ad6a753c5fd22",
+  sha1: "451a7b3dfbe66c4e54e929613ff341000cdefd43",
   lua: `-- Undoes whatever the token may have: its ticket, and its lock as release does. Where the lock is free, the next
 -- waiter is told, because the one that leaves may be the one that was told before; not if the store has forgotten locks.
 --
@@ -934,8 +951,9 @@ local mode, run, guard, known = unpack(ARGV, 2)
 -- >>> shared/gate.lua
 -- Until when, in server time, nothing is granted because holders of before may still believe in locks that the store
 -- has forgotten; 0 = nothing of the kind. And the marker to write, if it is to be another. The marker, "run until", says
--- for which run of the server it was written: a snapshot, or a replica, brings that of another run along.
-local function gate(key)
+-- for which run of the server it was written: a snapshot, or a replica, brings that of another run along, which granted
+-- nothing later than \`last\`.
+local function gate(key, last)
   if mode == "off" then return 0 end
   local marker = redis.call("GET", key)
   local marked, closed = string.match(marker or "- 0", "^(%S+) (%d+)$")
@@ -945,13 +963,15 @@ local function gate(key)
   -- Who may be sent a second time, to another server, does not say what it took the first one for.
   if run == "-" then run = string.match(redis.call("INFO", "server"), "run_id:(%w+)") end
   closed = tonumber(closed)
-  if marked ~= run then closed = (marker or mode == "any") and now + tonumber(guard) or 0 end
+  if marked ~= run then
+    closed = marker and last + guard or mode == "any" and now + guard or 0
+  end
   closed = math.max(closed, tonumber(known))
   local due = run .. " " .. string.format("%.0f", closed)
   return closed, due ~= marker and due
 end
 -- <<< shared/gate.lua
-local isOpen = #waiting > 0 and (gate(KEYS[4]) or math.huge) <= now
+local isOpen = #waiting > 0 and (gate(KEYS[4], now) or math.huge) <= now
 for i, ticket in ipairs(waiting) do
   if ticket.token == ARGV[1] then
     redis.call("LREM", KEYS[3], 1, ticket.entry)

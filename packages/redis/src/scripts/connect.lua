@@ -15,8 +15,9 @@ if not run then return micros .. " - 0" end
 -- >>> shared/gate.lua
 -- Until when, in server time, nothing is granted because holders of before may still believe in locks that the store
 -- has forgotten; 0 = nothing of the kind. And the marker to write, if it is to be another. The marker, "run until", says
--- for which run of the server it was written: a snapshot, or a replica, brings that of another run along.
-local function gate(key)
+-- for which run of the server it was written: a snapshot, or a replica, brings that of another run along, which granted
+-- nothing later than `last`.
+local function gate(key, last)
   if mode == "off" then return 0 end
   local marker = redis.call("GET", key)
   local marked, closed = string.match(marker or "- 0", "^(%S+) (%d+)$")
@@ -26,20 +27,24 @@ local function gate(key)
   -- Who may be sent a second time, to another server, does not say what it took the first one for.
   if run == "-" then run = string.match(redis.call("INFO", "server"), "run_id:(%w+)") end
   closed = tonumber(closed)
-  if marked ~= run then closed = (marker or mode == "any") and now + tonumber(guard) or 0 end
+  if marked ~= run then
+    closed = marker and last + guard or mode == "any" and now + guard or 0
+  end
   closed = math.max(closed, tonumber(known))
   local due = run .. " " .. string.format("%.0f", closed)
   return closed, due ~= marker and due
 end
 -- <<< shared/gate.lua
+-- Nobody believes in a grant of a former run that is later than the start of this one, known by the uptime in whole
+-- seconds; unless this server was a replica of the former one, which shows in its second replication id.
+local started = now - (tonumber(string.match(info, "uptime_in_seconds:(%d+)")) - 1) * 1000000
+local isAlone = string.find(redis.call("INFO", "replication"), "master_replid2:0+\r")
 if ARGV[1] ~= "-" and ARGV[1] ~= run then
-  -- Nobody believes in a grant of the former server that is later than the start of this one, and the caller vouches
-  -- for the time in which it was connected to the former. The uptime is in whole seconds.
-  local started = now - (tonumber(string.match(info, "uptime_in_seconds:(%d+)")) - 1) * 1000000
+  -- The caller vouches for the time in which it was connected to the former one.
   known = math.min(now, math.max(started, now - ARGV[2] * 1000)) + guard
 end
-local closed, due = gate(KEYS[1])
+local closed, due = gate(KEYS[1], isAlone and math.min(now, started) or now)
 if not closed then return due end
 -- Nothing is left behind for those who take no lock. Where the server refuses it, the first acquire writes it.
-if due and closed > now then redis.pcall("SET", KEYS[1], due) end
+if due and closed > 0 then redis.pcall("SET", KEYS[1], due) end
 return micros .. " " .. run .. " " .. string.format("%.0f", closed)

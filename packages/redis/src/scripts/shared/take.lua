@@ -10,7 +10,7 @@ local function take()
     if ticket.token == me then mine = ticket end
   end
   if not owner then
-    local closed, due = gate(KEYS[4])
+    local closed, due = gate(KEYS[4], now)
     if not closed then return due end
     if due then redis.call("SET", KEYS[4], due) end
     if closed > now then return "closed " .. micros .. " " .. string.format("%.0f", closed) end
