@@ -1,6 +1,6 @@
 /** Interleavings that once went wrong, or nearly: each test is the shortest that showed it. */
 import { assert, describe, it } from "@effect/vitest"
-import { CacheBackend } from "effect-lock/CacheBackend"
+import { type AcquireRequest, CacheBackend } from "effect-lock/CacheBackend"
 import type { Lease } from "effect-lock/Lease"
 import * as Lock from "effect-lock/Lock"
 import { MemoryLayer } from "effect-lock/MemoryBackend"
@@ -550,6 +550,85 @@ describe("what is left behind", () => {
         release: (key, token) => Effect.andThen(Effect.sleep("500 millis"), leases.release(key, token))
       })))
     ))
+})
+
+describe("undone, as soon as the store answers, and as long as it may matter", () => {
+  let isSilent = false
+  const silent = memoryWith((leases) => {
+    const unlessSilent = <A, E>(run: Effect.Effect<A, E>) => Effect.suspend(() => isSilent ? Effect.never : run)
+    return {
+      acquire: (request) => unlessSilent(leases.acquire(request)),
+      release: (key, token) => unlessSilent(leases.release(key, token)),
+      withdraw: (key, token) => unlessSilent(leases.withdraw(key, token))
+    }
+  })
+  const silentFor = (millis: number) =>
+    Effect.gen(function*() {
+      isSilent = true
+      yield* TestClock.adjust(millis)
+      isSilent = false
+      yield* TestClock.adjust("4 seconds")
+    })
+
+  it.effect("the place of a waiter that left, for longer than one lease", () =>
+    Effect.gen(function*() {
+      const { leases } = yield* CacheBackend
+      const holder = { since: yield* DateTime.now, metadata: {} }
+      const request = { key: "k", token: "other", leaseMillis: 60_000, withinMillis: 1000, ticketMillis: 0, holder }
+      yield* leases.acquire(request)
+      const waiter = yield* fork(Lock.withLock("k", { leaseDuration: "1 second" })(Effect.void))
+      isSilent = true
+      yield* Fiber.interrupt(waiter)
+      yield* silentFor(5000)
+      yield* leases.release("k", "other")
+      assert.isUndefined(yield* ownerOf("k"))
+    }).pipe(Effect.provide(silent)))
+
+  it.effect("a lock that was renewed for longer", () =>
+    Effect.gen(function*() {
+      const lease = yield* Lock.acquire("k", { leaseDuration: "1 second" })
+      yield* lease.renew({ leaseDuration: "1 minute", mode: "add" })
+      isSilent = true
+      yield* fork(Effect.exit(lease.release))
+      yield* silentFor(5000)
+      assert.isUndefined(yield* ownerOf("k"))
+    }).pipe(Effect.scoped, Effect.provide(silent)))
+
+  it.effect("a lock that was renewed for less, while its request may still be granted again", () => {
+    let first = true
+    let late: Effect.Effect<unknown, unknown> = Effect.void
+    return Effect.gen(function*() {
+      const acquiring = yield* fork(Lock.acquire("k", { leaseDuration: "1 minute" }))
+      yield* TestClock.adjust("1 second")
+      const lease = yield* Fiber.join(acquiring)
+      yield* lease.renew({ leaseDuration: "50 millis" })
+      yield* lease.release
+      yield* Effect.exit(late)
+      isSilent = true
+      yield* silentFor(15_000)
+      assert.isUndefined(yield* ownerOf("k"))
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(
+        Layer.effect(
+          CacheBackend,
+          Effect.map(CacheBackend, (backend) => ({
+            ...backend,
+            timeLimitMillis: 5000,
+            leases: {
+              ...backend.leases,
+              acquire: (request: AcquireRequest) => {
+                if (!first) return backend.leases.acquire(request)
+                first = false
+                late = backend.leases.acquire(request)
+                return Effect.fail(storeError("Unknown"))
+              }
+            }
+          }))
+        ).pipe(Layer.provide(silent))
+      )
+    )
+  })
 })
 
 describe("timers and rounding", () => {

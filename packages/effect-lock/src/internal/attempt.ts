@@ -141,9 +141,11 @@ const loop = Effect.fnUntraced(function*<A>(
   let answered = answeredBefore
   let step: Effect.Success<ReturnType<typeof stepOf>> | undefined
 
-  // Withdraws what this token may have in the store; what follows needs a new one.
+  // Withdraws what this token may have in the store; what follows needs a new one. Its place in the queue
+  // may become a lease as long as the place lasts.
   const abandon = () => {
-    const undo = mayHoldSomething ? withdraw(backend, clock, key, token, leaseMillis, doubtUntil) : Effect.void
+    const lastsMillis = waits ? TICKET + leaseMillis : leaseMillis
+    const undo = mayHoldSomething ? withdraw(backend, clock, key, token, lastsMillis, doubtUntil) : Effect.void
     token = Token.make()
     mayHoldSomething = false
     doubtUntil = -Infinity
@@ -260,30 +262,31 @@ const stepOf = (schedule: Schedule.Schedule<unknown>) =>
 
 /**
  * Withdraws, as long as the backend lives and not the caller: until the store
- * has acknowledged it or the lease is over, and once more after the time in
- * which an unanswered request might still be granted.
+ * has acknowledged it or what is withdrawn is over by itself, after `lastsMillis`
+ * at the latest; and once more after the time in which an unanswered request
+ * might still be granted.
  */
 export const withdraw = (
   backend: Backend,
   clock: Clock.Clock,
   key: string,
   token: string,
-  leaseMillis: number,
+  lastsMillis: number,
   doubtUntil: number
 ): Effect.Effect<void> =>
   Effect.suspend(() => {
     const call = answerWithin(backend.leases.withdraw(key, token), UNDO_LIMIT, backend.name, "withdraw")
-    const once = untilAcknowledged(clock, leaseMillis, call)
+    const once = untilAcknowledged(clock, lastsMillis, call)
     const doubt = doubtUntil - Tenure.instant(clock).monotonic
     return doubt >= 0
       ? Effect.andThen(backend.inBackground(once), backend.inBackground(once, doubt + 10))
       : backend.inBackground(once)
   })
 
-/** Repeats an idempotent call while its outcome is unknown, at most for as long as the lease lasts. */
+/** Repeats an idempotent call while its outcome is unknown, at most for as long as what it undoes may last. */
 export const untilAcknowledged = (
   clock: Clock.Clock,
-  leaseMillis: number,
+  lastsMillis: number,
   call: Effect.Effect<unknown, CacheBackendError>
 ): Effect.Effect<void> =>
   Effect.suspend(() => {
@@ -291,7 +294,7 @@ export const untilAcknowledged = (
     return Effect.ignoreCause(
       Effect.retry(call, {
         schedule: Backoff.retry,
-        while: (error) => error.retryable && Deadline.elapsed(start, Tenure.instant(clock)) < leaseMillis
+        while: (error) => error.retryable && Deadline.elapsed(start, Tenure.instant(clock)) < lastsMillis
       }),
       { log: "Warn", message: "effect-lock: could not undo in the store; the lease ends by itself" }
     )

@@ -56,13 +56,15 @@ export const endBy = Effect.fnUntraced(function*<A extends { readonly _tag: stri
   self: Tenure.Tenure,
   call: Effect.Effect<A | NotHeld, CacheBackendError>
 ): Effect.fn.Return<A | NotHeld, LockLost | CacheBackendError> {
-  const { backend, clock, doubtUntil, key, leaseMillis, token } = self
+  const { backend, clock, doubtUntil, key, token } = self
   const sentAt = Tenure.instant(clock)
+  // A renewal by hand may have made it longer than what renewals ask for, and a request in doubt asked for its own.
+  const lastsMillis = Math.max(Tenure.left(self, sentAt), self.leaseMillis, self.options.leaseMillis)
   if (self.status === "held" && Deadline.isOver(Tenure.left(self, sentAt))) {
     Tenure.declareLost(self, sentAt, Tenure.reasonOfExpiry(self, sentAt))
   }
   if (self.loss !== undefined) {
-    yield* withdraw(backend, clock, key, token, leaseMillis, doubtUntil)
+    yield* withdraw(backend, clock, key, token, lastsMillis, doubtUntil)
     return yield* self.loss
   }
   // Before the request: a renewal that is under way must not report a loss that is only this release.
@@ -71,9 +73,9 @@ export const endBy = Effect.fnUntraced(function*<A extends { readonly _tag: stri
   const exit = yield* Effect.exit(call)
   const now = Tenure.instant(clock)
   // Whatever the store answered, a request whose answer was lost may still be granted again.
-  if (doubtUntil >= now.monotonic) yield* withdraw(backend, clock, key, token, leaseMillis, doubtUntil)
+  if (doubtUntil >= now.monotonic) yield* withdraw(backend, clock, key, token, lastsMillis, doubtUntil)
   if (Exit.isFailure(exit)) {
-    yield* backend.inBackground(untilAcknowledged(clock, leaseMillis, call))
+    yield* backend.inBackground(untilAcknowledged(clock, lastsMillis, call))
     return yield* Effect.failCause(exit.cause)
   }
   // Not ours before the deadline: somebody removed it. After it: the release was slow, and the lock held until it was sent.
