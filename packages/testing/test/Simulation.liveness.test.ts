@@ -1,0 +1,3 @@
+import { suite } from "./simulations.ts"
+
+suite("liveness", 9000)

@@ -1,0 +1,3 @@
+import { suite } from "./simulations.ts"
+
+suite("safety", 11_000)
