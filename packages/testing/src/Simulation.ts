@@ -47,7 +47,7 @@ export const modes: ReadonlyArray<Mode> = ["safety", "liveness"]
 /**
  * What is wrong with a run: what is wrong with its {@link History}, or
  *
- * - `Ghost`: all is over, and a lock is held by nobody.
+ * - `Ghost`: all is over, and a lock or a place in the queue is left.
  * - `Leak`: all is over, and a fiber is left.
  * - `Stuck`: the programs do not come to an end.
  * - `Starved`: the faults are over, and a process does not get a key.

@@ -56,6 +56,7 @@ describe("a broken store is caught", () => {
     ["FalseLoss", byName("grants for less than it says")],
     ["Starved", byName("never lets a lease end")],
     ["Ghost", byName("withdraws nothing")],
+    ["Ghost", byName("keeps the place of a waiter that left")],
     ["Ghost", byName("brings an expired lease back by a renewal")],
     [
       "Ghost",

@@ -1,7 +1,8 @@
 /** One run: the processes with their faults, what befalls them, and the judgement when all is over. */
-import { CacheBackend } from "effect-lock/CacheBackend"
+import { type AcquireRequest, CacheBackend } from "effect-lock/CacheBackend"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
@@ -16,9 +17,21 @@ import * as World from "./world.ts"
 
 /** Once the faults are over, the longest that a lock may stay with nobody while somebody waits. */
 const WAKE_UP = 20_000
-const LONGEST_LEASE = Math.max(...Workload.leases)
+/** A program that adds to its lease does so three times at most. */
+const LONGEST_LEASE = 4 * Math.max(...Workload.leases)
+const LONGEST_TICKET = 30_000
 /** A process may go wrong for so long. */
 const TROUBLE = 4000
+
+/** Asks for a lock once, when all others are gone. */
+const stranger = (key: string): AcquireRequest => ({
+  key,
+  token: "stranger",
+  leaseMillis: 1000,
+  withinMillis: 1000,
+  ticketMillis: 0,
+  holder: { since: DateTime.makeUnsafe(0), metadata: {} }
+})
 
 interface Instance {
   readonly process: World.Process
@@ -289,14 +302,21 @@ const simulateOnce = (seed: number, mode: Report["mode"], layer: Layer.Layer<Cac
   for (const { process } of alive) {
     if (process.liveFibers() > 0) object("Leak", "", `${process.liveFibers()} fibers of ${process.name} are left`)
   }
-  // Whoever was killed leaves what it had, and what comes to its place in the queue, for as long as a lease.
-  if (alive.length < instances.length) {
-    world.at(world.now() + LONGEST_LEASE, () => {})
+  // Whoever was killed leaves what it had, and what comes to its place in the queue, for as long as both last.
+  const wait = (millis: number) => {
+    if (alive.length === instances.length) return
+    world.at(world.now() + millis, () => {})
     world.run()
   }
+  wait(LONGEST_LEASE)
   for (const key of keys) {
     const seen = now(outside, Effect.orDie(store.leases.inspect(key)))
     if (Option.isSome(seen)) object("Ghost", key, `nobody's, for ${seen.value.remainingMillis.toFixed(3)} ms more`)
+  }
+  wait(LONGEST_TICKET)
+  for (const key of keys) {
+    const answer = now(outside, Effect.orDie(store.leases.acquire(stranger(key))))
+    if (answer._tag === "Contended") object("Ghost", key, "a place in the queue is left")
   }
   const injected = instances.map(({ faults }) => now(outside, faults.injected))
   for (const { process, scope } of alive) now(process, Scope.close(scope, Exit.void))
