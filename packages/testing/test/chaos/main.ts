@@ -1,0 +1,34 @@
+/**
+ * The chaos soak on Redis: `chaos --minutes 8 --seed 1 --json record.json`.
+ * Prints what it does and what it found, and exits 1 if anything is wrong.
+ */
+import * as Effect from "effect/Effect"
+import { writeFileSync } from "node:fs"
+import { parseArgs } from "node:util"
+import { format } from "./report.ts"
+import * as Soak from "./soak.ts"
+
+const { values } = parseArgs({
+  options: {
+    minutes: { type: "string", default: "8" },
+    seed: { type: "string", default: "1" },
+    workers: { type: "string" },
+    fibers: { type: "string" },
+    keys: { type: "string" },
+    json: { type: "string" }
+  }
+})
+const number = (text: string | undefined) => text === undefined ? undefined : Number(text)
+
+const report = await Effect.runPromise(Effect.scoped(Soak.run({
+  module: new URL("../redisStore.ts", import.meta.url),
+  seed: Number(values.seed),
+  length: { minutes: Number(values.minutes) },
+  workers: number(values.workers),
+  fibers: number(values.fibers),
+  keys: number(values.keys),
+  onProgress: (line) => console.error(line)
+})))
+console.log(format(report))
+if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(report, undefined, 2)}\n`)
+process.exitCode = report.violations.length === 0 ? 0 : 1
