@@ -7,20 +7,24 @@ import * as Soak from "./chaos/soak.ts"
 
 const pace = { fault: [350, 900], rest: [150, 400] } as const
 
-const short = (module: string) =>
-  Soak.run({
-    module: new URL(module, import.meta.url),
-    seed: 1,
-    length: { rounds: 1 },
-    pace,
-    leaseMillis: [300, 800],
-    // Few sections, so that many of them meet a fault.
-    longHolds: 0.1,
-    fibers: 16,
-    keys: 16
-  })
+const short = (module: string, stopWhenWrong: boolean) =>
+  Effect.map(
+    Soak.run({
+      stopWhenWrong,
+      module: new URL(module, import.meta.url),
+      seed: 1,
+      length: { rounds: 1 },
+      pace,
+      leaseMillis: [300, 800],
+      // Few sections, so that many of them meet a fault.
+      longHolds: 0.1,
+      fibers: 16,
+      keys: 16
+    }),
+    ({ report }) => report
+  )
 
-const kindsOf = (report: Effect.Success<ReturnType<typeof Soak.run>>) => report.violations.map(({ _tag }) => _tag)
+const excludes = ["Overlap", "Intruder", "Overtaken"]
 
 describe("Chaos", () => {
   it("the same seed is the same plan, with every kind of fault in each round", () => {
@@ -37,7 +41,7 @@ describe("Chaos", () => {
 
   it.live("nothing is wrong after a fault of every kind", () =>
     Effect.gen(function*() {
-      const report = yield* short("./redisStore.ts")
+      const report = yield* short("./redisStore.ts", false)
       assert.isEmpty(report.violations, format(report))
       assert.isTrue(Object.values(report.faults).every((times) => times === 1))
       assert.isAbove(report.sections, 200)
@@ -46,13 +50,13 @@ describe("Chaos", () => {
 
   it.live("a lock of SET NX PX and DEL is found out", () =>
     Effect.gen(function*() {
-      const report = yield* short("./chaos/broken/plainLock.ts")
-      assert.includeMembers(kindsOf(report), ["Overlap", "Intruder"], format(report))
+      const report = yield* short("./chaos/broken/plainLock.ts", true)
+      assert.isTrue(report.violations.some(({ _tag }) => excludes.includes(_tag)), format(report))
     }).pipe(Effect.scoped), 240_000)
 
   it.live("holders that do not hear of losses are found out", () =>
     Effect.gen(function*() {
-      const report = yield* short("./chaos/broken/deafHolder.ts")
-      assert.includeMembers(kindsOf(report), ["Overlap"], format(report))
+      const report = yield* short("./chaos/broken/deafHolder.ts", true)
+      assert.isTrue(report.violations.some(({ _tag }) => excludes.includes(_tag)), format(report))
     }).pipe(Effect.scoped), 240_000)
 })

@@ -7,11 +7,12 @@ import type * as Scope from "effect/Scope"
 import * as ChildProcess from "node:child_process"
 import { createRequire } from "node:module"
 import { fileURLToPath, pathToFileURL } from "node:url"
-import { type Command, type Job, type Line, now, type Wrong } from "./job.ts"
+import { type Command, type Job, type Line, now, type Shortened, type Wrong } from "./job.ts"
 
 /** What all workers have said so far. */
 export interface Records {
   readonly events: Array<History.Event>
+  readonly shortened: Array<Shortened>
   readonly counts: Map<string, number>
   readonly wrongs: Array<{ readonly _tag: string; readonly key: string; readonly message: string }>
   readonly kills: Array<{ readonly by: string; readonly at: number }>
@@ -59,6 +60,8 @@ const launch = (job: Job, env: NodeJS.ProcessEnv, records: Records): Process => 
         return isDone = true
       case "Count":
         return records.counts.set(line.of, (records.counts.get(line.of) ?? 0) + 1)
+      case "Shortened":
+        return records.shortened.push(line)
       case "Wrong":
         return records.wrongs.push(wrongOf(line))
       default:

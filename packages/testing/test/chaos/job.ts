@@ -19,6 +19,18 @@ export interface Job {
 /** On its standard input. */
 export type Command = "go" | "stop" | `block ${number}`
 
+/**
+ * A holder is about to ask for less than it has. A killed one records no end, and
+ * its belief must not count for longer than this.
+ */
+export interface Shortened {
+  readonly _tag: "Shortened"
+  readonly key: string
+  readonly by: string
+  readonly fencingToken: number
+  readonly deadline: number
+}
+
 /** What is wrong that the history does not show. */
 export interface Wrong {
   readonly _tag: "Wrong"
@@ -29,6 +41,7 @@ export interface Wrong {
 
 export type Line =
   | History.Event
+  | Shortened
   | Wrong
   /** How an attempt ended that did not just succeed, or something else that is worth counting. */
   | { readonly _tag: "Count"; readonly of: string }

@@ -1,6 +1,6 @@
 /**
- * The chaos soak on Redis: `chaos --minutes 8 --seed 1 --json record.json`.
- * Prints what it does and what it found, and exits 1 if anything is wrong.
+ * The chaos soak on Redis: `chaos --minutes 8 --seed 1 --json record.json`,
+ * `--history events.jsonl` for what was recorded. Prints what it does and what it found, and exits 1 if anything is wrong.
  */
 import * as Effect from "effect/Effect"
 import { writeFileSync } from "node:fs"
@@ -15,12 +15,13 @@ const { values } = parseArgs({
     workers: { type: "string" },
     fibers: { type: "string" },
     keys: { type: "string" },
-    json: { type: "string" }
+    json: { type: "string" },
+    history: { type: "string" }
   }
 })
 const number = (text: string | undefined) => text === undefined ? undefined : Number(text)
 
-const report = await Effect.runPromise(Effect.scoped(Soak.run({
+const { events, report } = await Effect.runPromise(Effect.scoped(Soak.run({
   module: new URL("../redisStore.ts", import.meta.url),
   seed: Number(values.seed),
   length: { minutes: Number(values.minutes) },
@@ -31,4 +32,7 @@ const report = await Effect.runPromise(Effect.scoped(Soak.run({
 })))
 console.log(format(report))
 if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(report, undefined, 2)}\n`)
+if (values.history !== undefined) {
+  writeFileSync(values.history, events.map((event) => `${JSON.stringify(event)}\n`).join(""))
+}
 process.exitCode = report.violations.length === 0 ? 0 : 1

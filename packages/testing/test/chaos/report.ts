@@ -90,9 +90,14 @@ const countBy = (tags: ReadonlyArray<string>): { readonly [what: string]: number
 
 const millis = (value: number | undefined): string => value === undefined ? "none" : `${value.toFixed(1)} ms`
 
+const lateness = (value: number | undefined): string =>
+  value === undefined
+    ? ""
+    : `; the latest of the others ${millis(Math.abs(value))} ${value > 0 ? "AFTER" : "before"} its deadline`
+
 /** A few lines, the verdict last. */
 export const format = (report: Report): string => {
-  const { faults, sections, seconds, violations, writes } = report
+  const { faults, sections, seconds, told, violations, writes } = report
   return [
     `seed ${report.seed}: ${sections} critical sections in ${seconds.toFixed(0)} s (${
       Math.round(sections / seconds)
@@ -101,8 +106,9 @@ export const format = (report: Report): string => {
     `faults: ${tally(faults)}`,
     `outcomes: ${tally(report.counts)}`,
     `fenced writes: ${writes.accepted} accepted, ${writes.refused} refused`,
-    `told of a loss: ${report.told.losses}, of them ${report.told.afterPause} around a pause of their process; ` +
-    `the others at the latest ${millis(report.told.worstLatenessMillis)} after the deadline`,
+    `told of a loss: ${told.losses}, ${told.afterPause} of them around a pause of their process${
+      lateness(told.worstLatenessMillis)
+    }`,
     `slowest takeover after a kill, over the lease: ${millis(report.slowestTakeoverMillis)}`,
     `ghosts: ${report.ghosts}`,
     `violations: ${tally(countBy(violations.map(({ _tag }) => _tag)))}`,

@@ -24,6 +24,8 @@ export interface Options {
   readonly workers?: number | undefined
   readonly fibers?: number | undefined
   readonly keys?: number | undefined
+  /** Injects no more once something is found. */
+  readonly stopWhenWrong?: boolean | undefined
   readonly onProgress?: ((line: string) => void) | undefined
 }
 
@@ -52,7 +54,11 @@ const SENT = /^cmdstat_(?:eval|evalsha|subscribe|time|info):calls=(\d+)/gm
 
 export const run = Effect.fnUntraced(function*(
   options: Options
-): Effect.fn.Return<Report, RedisServer.RedisServerError, Scope.Scope> {
+): Effect.fn.Return<
+  { readonly report: Report; readonly events: ReadonlyArray<History.Event> },
+  RedisServer.RedisServerError,
+  Scope.Scope
+> {
   const { length, onProgress = () => {}, seed } = options
   const leaseMillis = options.leaseMillis ?? [300, 3000]
   const keys = Array.from({ length: options.keys ?? 48 }, (_, index) => `key-${index + 1}`)
@@ -65,7 +71,7 @@ export const run = Effect.fnUntraced(function*(
     for (const [, calls] of (await admin.info("commandstats")).matchAll(SENT)) commands += Number(calls)
   })
 
-  const records: Records = { events: [], counts: new Map(), wrongs: [], kills: [], sections: 0 }
+  const records: Records = { events: [], shortened: [], counts: new Map(), wrongs: [], kills: [], sections: 0 }
   const workers = yield* Effect.forEach(
     Array.from({ length: options.workers ?? 4 }),
     (_, index) =>
@@ -88,13 +94,16 @@ export const run = Effect.fnUntraced(function*(
   const pace = options.pace ?? { fault: [300, 3500], rest: [200, 1000] }
   let injected = 0
   for (const fault of plan(seed, workers.length, pace)) {
+    if (options.stopWhenWrong === true && records.wrongs.length > 0) break
     if ("rounds" in length ? injected >= length.rounds * kinds.length : now() - start >= length.minutes * 60_000) break
     injected++
     faults.set(fault.kind, (faults.get(fault.kind) ?? 0) + 1)
     const seconds = ((now() - start) / 1000).toFixed(0).padStart(4)
     const whom = fault.workers.length > 1 ? "all" : `w${fault.workers[0]}`
     onProgress(
-      `${seconds} s  ${records.sections} sections, ${records.wrongs.length} wrong, fault ${injected}: ` +
+      `${seconds} s (${
+        now().toFixed(0)
+      })  ${records.sections} sections, ${records.wrongs.length} wrong, fault ${injected}: ` +
         `${fault.kind} (${whom}, ${fault.millis} ms)`
     )
     yield* inject(arena, fault)
@@ -116,12 +125,12 @@ export const run = Effect.fnUntraced(function*(
   yield* countCommands
 
   const { refused, writes } = yield* readBack(resource.port, keys)
-  const events = [...records.events, ...waitsOfKilled(records)]
+  const events = [...records.events, ...waitsOfKilled(records), ...endsOfKilled(records)]
   const { entries, violations } = History.check(events, {
     wakeUpWithinMillis: WAKE_UP_WITHIN,
     resumeWithinMillis: RESUME_WITHIN
   })
-  return {
+  const report: Report = {
     seed,
     seconds: millis / 1000,
     sections: entries,
@@ -134,7 +143,21 @@ export const run = Effect.fnUntraced(function*(
     ghosts: ghosts.length,
     commands
   }
+  return { report, events }
 })
+
+/** Who was killed after it had asked for less believes no longer than it asked for. */
+const endsOfKilled = ({ events, kills, shortened }: Records): ReadonlyArray<History.Freed> => {
+  const killed = new Set(kills.map(({ by }) => by))
+  const freed = new Set(events.map((event) => event._tag === "Freed" && event.fencingToken))
+  const held = new Map(events.flatMap((event) => event._tag === "Held" ? [[event.fencingToken, event] as const] : []))
+  return shortened.flatMap((last) => {
+    const belief = held.get(last.fencingToken)
+    if (belief === undefined || !killed.has(last.by) || freed.has(last.fencingToken)) return []
+    const deadline = Math.min(last.deadline, belief.deadline)
+    return [{ ...last, _tag: "Freed", at: deadline, deadline }]
+  })
+}
 
 /** Who was killed waits no more. */
 const waitsOfKilled = ({ events, kills }: Records): ReadonlyArray<History.Left> => {

@@ -4,7 +4,6 @@
  */
 import * as History from "@effect-lock/testing/History"
 import type { CacheBackend } from "effect-lock/CacheBackend"
-import type { Lease } from "effect-lock/Lease"
 import * as Lock from "effect-lock/Lock"
 import type { LockOptions } from "effect-lock/LockOptions"
 import * as Cause from "effect/Cause"
@@ -43,7 +42,7 @@ const say = (line: Line) => {
   if (lines.length === 0) setTimeout(flush, 10)
   lines.push(`${JSON.stringify(line)}\n`)
   // Before the release leaves this process: a record that a kill swallowed would look like somebody who still holds.
-  if (line._tag === "Freed") flush()
+  if (line._tag === "Freed" || line._tag === "Shortened") flush()
 }
 
 const count = (of: string) => Effect.sync(() => say({ _tag: "Count", of }))
@@ -56,7 +55,7 @@ const logarithmic = ([least, most]: readonly [number, number], at: number) => le
 interface Work {
   readonly key: string
   readonly holdMillis: number
-  readonly renewal: Parameters<Lease["renew"]>[0] | undefined
+  readonly renewal: { readonly leaseDuration: number; readonly mode?: "atLeast" | "add" } | undefined
 }
 
 /** The critical section. The lock is held by whoever runs it; joining it gives the lease. */
@@ -64,17 +63,26 @@ const section = (resource: Resource.Resource, recorder: History.Recorder, work: 
   Effect.scoped(Effect.gen(function*() {
     const { holdMillis, key, renewal } = work
     const lease = yield* recorder.acquire(key, { reentrant: true, waitTimeout: 0 })
-    const write = Effect.gen(function*() {
-      const left = Duration.toMillis(yield* lease.remaining)
-      if (yield* resource.write(key, lease.fencingToken, now() + left)) return
+    const { fencingToken } = lease
+    const writeWithin = Effect.fnUntraced(function*(leaseMillis: number) {
+      const deadline = now() + Math.min(Duration.toMillis(yield* lease.remaining), leaseMillis)
+      if (yield* resource.write(key, fencingToken, deadline)) return
       // A greater fence was granted, and this lease is still surely held?
       if (Exit.isFailure(yield* Effect.exit(lease.ensureHeld))) return yield* count("refused write")
-      const message = `fence ${lease.fencingToken} of ${job.name} was overtaken before its deadline`
+      const message = `fence ${fencingToken} of ${job.name} was overtaken before its deadline`
       say({ _tag: "Wrong", what: "Overtaken", key, message })
     })
-    yield* Effect.addFinalizer(() => resource.leave(key, lease.fencingToken))
+    const write = writeWithin(Infinity)
+    yield* Effect.addFinalizer(() => resource.leave(key, fencingToken))
     yield* write
-    if (renewal !== undefined) yield* lease.renew(renewal)
+    if (renewal !== undefined) {
+      if (renewal.mode === undefined) {
+        // Said and written before it is sent, as if it were done already.
+        say({ _tag: "Shortened", key, by: job.name, fencingToken, deadline: now() + renewal.leaseDuration })
+        yield* writeWithin(renewal.leaseDuration)
+      }
+      yield* lease.renew(renewal)
+    }
     if (holdMillis < 1) return yield* Effect.yieldNow
     yield* Effect.raceFirst(lease.lost, Effect.sleep(holdMillis))
     yield* lease.guard(write)
@@ -107,7 +115,7 @@ const attempt = Effect.fnUntraced(function*(resource: Resource.Resource, draw: D
   }
   const isLong = draw() < job.longHolds
   const renewals = [
-    { leaseDuration: leaseMillis * (0.5 + draw()) },
+    { leaseDuration: leaseMillis * (0.5 + draw() / 2) },
     { leaseDuration: leaseMillis, mode: "atLeast" },
     { leaseDuration: 50, mode: "add" }
   ] as const
