@@ -629,6 +629,41 @@ describe("undone, as soon as the store answers, and as long as it may matter", (
       )
     )
   })
+
+  it.effect("a request that is granted again between a release and its answer", () => {
+    let late: Effect.Effect<unknown, unknown> | undefined
+    return Effect.gen(function*() {
+      const acquiring = yield* fork(Lock.acquire("k"))
+      yield* TestClock.adjust("80 millis")
+      const lease = yield* Fiber.join(acquiring)
+      const releasing = yield* fork(lease.release)
+      yield* Effect.exit(late!) // within the 100 milliseconds that the first request allows
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(releasing)
+      assert.isUndefined(yield* ownerOf("k"))
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(
+        Layer.effect(
+          CacheBackend,
+          Effect.map(CacheBackend, (backend) => ({
+            ...backend,
+            timeLimitMillis: 100,
+            leases: {
+              ...backend.leases,
+              release: (key: string, token: string) =>
+                Effect.tap(backend.leases.release(key, token), () => Effect.sleep("300 millis")),
+              acquire: (request: AcquireRequest) => {
+                if (late !== undefined) return backend.leases.acquire(request)
+                late = backend.leases.acquire(request)
+                return Effect.fail(storeError("Unknown"))
+              }
+            }
+          }))
+        ).pipe(Layer.provide(MemoryLayer))
+      )
+    )
+  })
 })
 
 describe("timers and rounding", () => {

@@ -72,8 +72,8 @@ export const endBy = Effect.fnUntraced(function*<A extends { readonly _tag: stri
   self.watchdog?.interruptUnsafe()
   const exit = yield* Effect.exit(call)
   const now = Tenure.instant(clock)
-  // Whatever the store answered, a request whose answer was lost may still be granted again.
-  if (doubtUntil >= now.monotonic) yield* withdraw(backend, clock, key, token, lastsMillis, doubtUntil)
+  // Whatever the store answered: a request whose answer was lost may be granted again, or was after the release was done.
+  if (doubtUntil >= sentAt.monotonic) yield* withdraw(backend, clock, key, token, lastsMillis, doubtUntil)
   if (Exit.isFailure(exit)) {
     yield* backend.inBackground(untilAcknowledged(clock, lastsMillis, call))
     return yield* Effect.failCause(exit.cause)
