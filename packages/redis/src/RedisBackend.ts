@@ -35,28 +35,29 @@ const DEFAULT_PREFIX = "effect-lock"
 const LONGEST_GUARD = 24 * 86_400_000
 
 /**
- * What the library does about a server that forgets: one that was killed,
- * restored from an old snapshot, replaced by a replica, or flushed, so that the
- * record of a lock is gone while its holder still believes in it.
+ * The options of every layer: how its keys are named, and what it does about a
+ * server that is dangerous to locks.
  *
  * **Details**
  *
- * Once a server is seen to have forgotten, new locks are refused for
- * `guardTime`, as a `CacheBackendError` that is `Rejected` and `retryable`: who
- * waits gets the lock afterwards. Renewals and releases go on.
+ * A server that was killed, restored from an old snapshot, replaced by a replica
+ * or flushed may have forgotten a lock whose holder still believes in it. Once
+ * that is seen, new locks are refused for `guardTime`, as a `CacheBackendError`
+ * that is `Rejected` and `retryable`: who waits gets the lock afterwards.
+ * Renewals and releases go on.
  *
+ * - `prefix`: what the names of all keys begin with: letters, digits and
+ *   `_.:/@-`. Default: `effect-lock`.
  * - `forgetting`: what counts. `"restart"`, the default: another run of the
- *   server than the one that granted before, also if that one lost nothing,
- *   which cannot be seen. `"any"`: also that the keys of this
- *   prefix are gone, as by `FLUSHALL`; a prefix that was never used looks the
- *   same, so the very first lock waits for the guard time too. `"off"`: nothing.
- * - `guardTime`: for how long. As long as the longest lease in use, default:
- *   1 minute. All who use a prefix should say the same.
+ *   server than the one that granted before, also if it lost nothing, which
+ *   cannot be seen. `"any"`: also that the keys of this prefix are gone, as by
+ *   `FLUSHALL`; a prefix that was never used looks the same, so the very first
+ *   lock waits for the guard time too. `"off"`: nothing.
+ * - `guardTime`: as long as the longest lease in use; all who use a prefix
+ *   should say the same. Default: 1 minute.
  * - `strict`: what would be a warning about the server when the layer is built
  *   (it evicts keys, it is a replica, its user may not ask) is an error of the
  *   layer instead. Default: `false`.
- * - `prefix`: what the names of all keys begin with: letters, digits and
- *   `_.:/@-`. Default: `effect-lock`.
  *
  * **Gotchas**
  *

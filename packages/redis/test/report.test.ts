@@ -107,9 +107,12 @@ describe("a server that is dangerous to locks", () => {
 
   it.live("is a replica", () =>
     Effect.gen(function*() {
-      const master = yield* restartable()
+      const master = yield* restartable("--repl-diskless-sync-delay", "0")
       const replica = yield* restartable("--replicaof", "127.0.0.1", String(master.port))
       assert.isUndefined(yield* objection(master.url))
+      // The marker that it has names another server, but it has forgotten nothing.
+      yield* (yield* open(master.url)).leases.acquire(Support.request("k"))
+      yield* Support.until(Effect.map(tell(replica.port, "EXISTS", Support.MARKER), (count) => count === 1))
       const warnings = (yield* said(replica.url)).filter(({ level }) => level === "Warn")
       assert.deepStrictEqual(warnings.map(({ annotations }) => annotations["redis.role"]), ["replica"])
       assert.match(String(yield* objection(replica.url)), /replica.*strict/)

@@ -3,8 +3,8 @@
 -- KEYS  1 marker
 -- ARGV  1 run that the caller knew before, "-" = none  2 for how long it has lost that one, in ms
 --       3-6 as the last four of acquire.lua
--- Reply "MICROS RUN UNTIL": the server's time in us; "-" where it is not asked for, or
---       INFO is forbidden; until when nothing is granted, in us
+-- Reply "MICROS RUN UNTIL": the server's time in us; "-" where INFO is forbidden or not wanted; until when nothing is
+--       granted, in us
 local clock = redis.call("TIME")
 local now = clock[1] * 1000000 + clock[2]
 local mode, run, guard, known = unpack(ARGV, 3)
@@ -45,6 +45,7 @@ if ARGV[1] ~= "-" and ARGV[1] ~= run then
 end
 local closed, due = gate(KEYS[1], isAlone and math.min(now, started) or now)
 if not closed then return due end
--- Nothing is left behind for those who take no lock. Where the server refuses it, the first acquire writes it.
-if due and closed > 0 then redis.pcall("SET", KEYS[1], due) end
+-- Nothing is left behind for those who take no lock. A server that takes no writes, a replica above all, grants nothing
+-- anyway, and the first acquire that it could grant finds the same.
+if due and closed > 0 and redis.pcall("SET", KEYS[1], due).err then closed = tonumber(known) end
 return micros .. " " .. run .. " " .. string.format("%.0f", closed)
