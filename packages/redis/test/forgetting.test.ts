@@ -379,7 +379,7 @@ describe("while it is closed", () => {
       recordingLog((log) =>
         Effect.gen(function*() {
           const server = yield* restartable()
-          const layer = RedisBackend.layer({ url: server.url, guardTime: "4 seconds" })
+          const layer = RedisBackend.layer({ url: server.url, guardTime: "6 seconds" })
           yield* Effect.gen(function*() {
             yield* Lock.withLock("k")(Effect.void)
             yield* server.crash()
@@ -388,9 +388,14 @@ describe("while it is closed", () => {
               server.port,
               Effect.gen(function*() {
                 const patiently = yield* Effect.forkChild(Lock.withLock("k")(Effect.succeed("got it")))
-                const error = yield* Effect.flip(Lock.withLock("l", { waitTimeout: "300 millis" })(Effect.void))
-                assert.instanceOf(error, CacheBackendError)
-                assert.match(error.message, /forgotten.*guardTime/)
+                const refused = (waitTimeout: "0 millis" | "300 millis") =>
+                  Effect.map(Effect.flip(Lock.withLock("l", { waitTimeout })(Effect.void)), (error) => {
+                    assert.instanceOf(error, CacheBackendError)
+                    return error.message
+                  })
+                assert.match(yield* refused("0 millis"), /forgotten.*guardTime/)
+                // Its last try may have been too short for a slow machine.
+                yield* refused("300 millis")
                 assert.strictEqual(yield* Fiber.join(patiently), "got it")
               })
             )
