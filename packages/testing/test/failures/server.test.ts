@@ -289,10 +289,10 @@ it.live(
     Support.survive((world) =>
       Effect.gen(function*() {
         const backends = [yield* Support.open(world.port), yield* Support.open(world.port)]
-        const stop = Deferred.makeUnsafe<void>()
+        const until = now() + 4000
         const nuisance = Effect.gen(function*() {
           let kills = 0
-          while (!(yield* Deferred.isDone(stop))) {
+          while (now() < until) {
             yield* Effect.promise(() => world.admin.script("FLUSH"))
             yield* Effect.sleep(20)
             yield* Effect.promise(() => world.admin.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"))
@@ -310,7 +310,6 @@ it.live(
         const keys = keysOf("flushed", 10)
         const cycles = yield* Effect.forEach(keys, (key, i) =>
           Effect.gen(function*() {
-            const until = now() + 4000
             let count = 0
             while (now() < until) {
               yield* Support.using(backends[(i + count) % 2]!)(
@@ -320,7 +319,6 @@ it.live(
             }
             return count
           }), { concurrency: "unbounded" })
-        yield* Deferred.succeed(stop, undefined)
         const kills = yield* Fiber.join(nuisances)
         const runs = cycles.reduce((sum, count) => sum + count, 0)
         report("SCRIPT FLUSH, CLIENT KILL", {
