@@ -101,10 +101,12 @@ it.live(
             const backend = proxied[i % 2]!
             const key = i % 10 === 0 ? busy[(i / 10) % busy.length]! : `free-${i}`
             let held = false
+            const granted = Deferred.makeUnsafe<void>()
             const options = { leaseDuration: "5 minutes", waitTimeout: i % 3 === 0 ? 0 : "1 minute" } as const
             const program = Effect.andThen(
-              Effect.sync(() => {
+              Effect.suspend(() => {
                 held = true
+                return Deferred.succeed(granted, undefined)
               }),
               Effect.never
             )
@@ -114,7 +116,8 @@ it.live(
             const moment = random()
             yield* open.await
             const fiber = yield* Effect.forkChild(Support.using(backend)(acquire), { startImmediately: moment > 0.1 })
-            if (moment > 0.2) yield* Effect.sleep(random() * (moment > 0.5 ? 100 : 4))
+            if (moment > 0.9) yield* Effect.timeoutOption(Deferred.await(granted), 500)
+            else if (moment > 0.2) yield* Effect.sleep(random() * (moment > 0.6 ? 50 : 4))
             seen[held ? "after" : moment > 0.1 ? "during" : "before"]++
             const at = now()
             yield* Fiber.interrupt(fiber)
