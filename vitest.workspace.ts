@@ -56,7 +56,7 @@ export default defineConfig({
         }
       }),
       project("repository", 5, {
-        include: [".ci/published.test.ts"],
+        include: [".ci/published.test.ts", ".ci/mutants.test.ts"],
         testTimeout: 60_000
       })
     ]

@@ -11,7 +11,8 @@ const expected = [
   "examples/",
   ".test-d.ts",
   ".ci/docs.test.ts",
-  ".ci/published.test.ts"
+  ".ci/published.test.ts",
+  ".ci/mutants.test.ts"
 ]
 
 interface Report {

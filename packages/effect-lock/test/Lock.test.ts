@@ -104,6 +104,7 @@ describe("told before lost", () => {
       yield* TestClock.adjust("2667 millis")
       assert.isUndefined(fiber.pollUnsafe())
       yield* TestClock.adjust("2 millis")
+      assert.isDefined(fiber.pollUnsafe())
       const exit = yield* Fiber.await(fiber)
       assert.deepStrictEqual(reasons(exit), ["Fail LockLost"])
       assert.isDefined(stoppedAt, "it must still be held in the store when the program is told")
@@ -218,12 +219,46 @@ describe("told before lost", () => {
       assert.deepStrictEqual(reasons(yield* Effect.exit(lease.lost)), ["Fail LockLost"])
     }).pipe(Effect.scoped, Effect.provide(MemoryLayer)))
 
+  it.effect("after the deadline no renewal is sent, though no timer has fired", () => {
+    let sent = 0
+    return Effect.gen(function*() {
+      const lease = yield* Lock.acquire("k", brief)
+      yield* Effect.clockWith((clock) => Effect.sync(() => jump(clock, 3000)))
+      assert.deepStrictEqual(reasons(yield* Effect.exit(lease.renew())), ["Fail LockLost"])
+      assert.strictEqual(sent, 0)
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(memoryWith((leases) => ({
+        renew: (request) => {
+          sent++
+          return leases.renew(request)
+        }
+      })))
+    )
+  })
+
+  it.effect("an answer that comes after the deadline extends nothing, though no timer has fired", () =>
+    Effect.gen(function*() {
+      const lease = yield* Lock.acquire("k", { ...brief, autoRenew: false })
+      yield* TestClock.adjust("2 seconds")
+      assert.deepStrictEqual(reasons(yield* Effect.exit(lease.renew())), ["Fail LockLost"])
+      assert.deepStrictEqual(reasons(yield* Effect.exit(lease.ensureHeld)), ["Fail LockLost"])
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(memoryWith((leases) => ({
+        // The process is stopped between the store's answer and its arrival.
+        renew: (request) =>
+          Effect.tap(leases.renew(request), () => Effect.clockWith((clock) => Effect.sync(() => jump(clock, 1000))))
+      })))
+    ))
+
   it.effect("maxHold ends it however often it was renewed", () =>
     Effect.gen(function*() {
       const fiber = yield* fork(Lock.withLock("k", { ...brief, maxHold: "10 seconds" })(Effect.never))
       yield* TestClock.adjust("9999 millis")
       assert.isUndefined(fiber.pollUnsafe())
       yield* TestClock.adjust("1 millis")
+      assert.isDefined(fiber.pollUnsafe())
       const loss = yield* Effect.flip(Fiber.join(fiber))
       assert.instanceOf(loss, LockLost)
       assert.strictEqual(loss.reason, "MaxHold")
@@ -234,6 +269,7 @@ describe("told before lost", () => {
     Effect.gen(function*() {
       const fiber = yield* fork(Lock.withLock("k", { ...brief, autoRenew: false })(Effect.never))
       yield* TestClock.adjust("3 seconds")
+      assert.isDefined(fiber.pollUnsafe())
       const loss = yield* Effect.flip(Fiber.join(fiber))
       assert.instanceOf(loss, LockLost)
       assert.strictEqual(loss.reason, "Expired")
@@ -303,6 +339,7 @@ describe("an acquire of unknown outcome", () => {
     return Effect.gen(function*() {
       const fiber = yield* fork(Effect.scoped(Lock.acquire("k", brief)))
       yield* TestClock.adjust("10 seconds")
+      assert.isDefined(fiber.pollUnsafe())
       const lease = yield* Fiber.join(fiber)
       assert.strictEqual(tokens.size, 2)
       assert.isTrue(tokens.has(lease.token))
@@ -592,8 +629,10 @@ describe("a release of unknown outcome", () => {
 
   it.effect("is not waited for longer than a second", () =>
     Effect.gen(function*() {
-      const fiber = yield* fork(Lock.withLock("k")(Effect.void))
+      // Detached, because nothing would stop it if it did wait.
+      const fiber = yield* Effect.forkDetach(Lock.withLock("k")(Effect.void), { startImmediately: true })
       yield* TestClock.adjust("1 second")
+      assert.isDefined(fiber.pollUnsafe())
       assert.deepStrictEqual(reasons(yield* Fiber.await(fiber)), ["Success"])
     }).pipe(Effect.provide(memoryWith(() => ({ release: () => Effect.never })))))
 

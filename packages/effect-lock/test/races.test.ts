@@ -73,10 +73,27 @@ describe("reentrant joins", () => {
     }).pipe(Effect.provide(MemoryLayer)))
 })
 
+describe("a join that comes while the lock ends", () => {
+  it.live("joins it or waits for its own turn, wherever the scheduler lets fibers yield", () =>
+    Effect.gen(function*() {
+      for (let steps = 4; steps <= 40; steps++) {
+        for (let yields = 0; yields <= 12; yields++) {
+          const join = Lock.withLock("k", { reentrant: true })(Effect.void)
+          const late = Effect.forEach(Array.from({ length: yields }), () => Effect.yieldNow, { discard: true })
+          const daemon = Effect.forkDetach(Effect.andThen(late, join), { startImmediately: true })
+          const exit = yield* Effect.flatMap(Lock.withLock("k")(daemon), Fiber.await).pipe(
+            Effect.provideService(Scheduler.MaxOpsBeforeYield, steps)
+          )
+          assert.deepStrictEqual(reasons(exit), ["Success"], `${yields} yields, every ${steps} steps`)
+        }
+      }
+    }).pipe(Effect.provide(MemoryLayer)))
+})
+
 describe("renewals that overlap", () => {
   const slowAnswers = memoryWith((leases) => ({
-    // Executed at once and in the order sent; only the answers take their time.
-    renew: (request) => Effect.tap(leases.renew(request), () => Effect.sleep("3 seconds"))
+    // Executed at once and in the order sent; only the answers take their time, though not so long that nobody waits.
+    renew: (request) => Effect.tap(leases.renew(request), () => Effect.sleep("2 seconds"))
   }))
 
   it.effect("by hand, two at once: the holder never believes longer than the store", () =>
@@ -85,7 +102,7 @@ describe("renewals that overlap", () => {
       const longer = yield* fork(lease.renew({ leaseDuration: "30 seconds", mode: "add" }))
       const shorter = yield* fork(lease.renew({ leaseDuration: "12 seconds" }))
       yield* TestClock.adjust("6 seconds")
-      yield* Fiber.awaitAll([longer, shorter])
+      for (const each of [longer, shorter]) assert.deepStrictEqual(reasons(yield* Fiber.await(each)), ["Success"])
       assert.isAtMost(yield* believed(lease), yield* stored)
     }).pipe(Effect.scoped, Effect.provide(slowAnswers)))
 
@@ -435,6 +452,19 @@ describe("the line of the process", () => {
       for (const waiter of waiters) assert.isDefined(waiter.pollUnsafe())
     }).pipe(Effect.provide(memoryWith(() => ({ acquire: () => Effect.never })))))
 
+  it.effect("one that is interrupted while it stands in the line is passed over", () =>
+    Effect.gen(function*() {
+      const gate = yield* Deferred.make<void>()
+      yield* fork(Lock.withLock("k")(Deferred.await(gate)))
+      const first = yield* fork(Lock.withLock("k")(Effect.void))
+      const gone = yield* fork(Lock.withLock("k")(Effect.void))
+      const next = yield* fork(Lock.withLock("k")(Effect.void))
+      yield* Fiber.interrupt(gone)
+      yield* Deferred.succeed(gate, undefined)
+      yield* TestClock.adjust("1 millis")
+      for (const each of [first, next]) assert.isDefined(each.pollUnsafe())
+    }).pipe(Effect.provide(MemoryLayer)))
+
   it.effect("handed over to a waiter that is interrupted in the same instant, it goes to the next", () =>
     Effect.gen(function*() {
       const gate = yield* Deferred.make<void>()
@@ -495,6 +525,15 @@ describe("who holds", () => {
 })
 
 describe("what is left behind", () => {
+  it.effect("the fences of a process that is started again go on rising", () =>
+    Effect.gen(function*() {
+      const fence = Effect.scoped(Effect.map(Lock.acquire("k"), (lease) => lease.fencingToken))
+      const anew = Effect.provide(fence, Layer.fresh(MemoryLayer))
+      const first = yield* anew
+      yield* TestClock.adjust("1 millis")
+      assert.isAbove(yield* anew, first)
+    }))
+
   it.effect("acquire and release in a long scope leave nothing in it", () =>
     Effect.gen(function*() {
       const scope = yield* Scope.make()

@@ -1,0 +1,615 @@
+/**
+ * Mutants: the library with one deliberate defect each, and the test that must fail for it. A suite that lets one live
+ * would let the same defect through. `pnpm mutants` applies each to a copy of the repository and runs its killer.
+ */
+
+export interface Killer {
+  readonly project: "effect-lock" | "redis" | "testing"
+  readonly file: string
+  /** The titles of the test, from the outermost `describe` inwards. */
+  readonly test: ReadonlyArray<string>
+}
+
+export interface Mutant {
+  /** What such a library does. */
+  readonly name: string
+  readonly file: string
+  /** The exact text that is replaced; it occurs once in the file. */
+  readonly from: string
+  readonly to: string
+  readonly killedBy: Killer
+}
+
+const tests = (project: Killer["project"], name: string) => (...test: ReadonlyArray<string>): Killer => ({
+  project,
+  file: `packages/${project}/test/${name}.test.ts`,
+  test
+})
+
+const block = tests("effect-lock", "Lock")
+const races = tests("effect-lock", "races")
+const deadline = tests("effect-lock", "deadline")
+const others = tests("testing", "OthersBugs")
+const othersRedis = tests("testing", "OthersBugsRedis")
+const leases = tests("redis", "leases")
+const waiting = tests("redis", "waiting")
+const values = tests("redis", "values")
+const faults = tests("redis", "faults")
+const connection = tests("redis", "connection")
+const serverTime = tests("redis", "serverTime")
+const memoryLaw = (law: string) => tests("testing", "Memory")("memory", law)
+
+const core = (file: string, from: string, to: string) => ({ file: `packages/effect-lock/src/${file}.ts`, from, to })
+const redis = (file: string, from: string, to: string) => ({ file: `packages/redis/src/internal/${file}.ts`, from, to })
+const lua = (file: string, from: string, to: string) => ({ file: `packages/redis/src/scripts/${file}.lua`, from, to })
+
+const grows = "fences grow over restarts without persistence, flushes and a clock that was set back"
+const onlyOwner = "only the owner renews, releases and withdraws"
+
+export const mutants: ReadonlyArray<Mutant> = [
+  // How long the holder believes
+  {
+    name: "counts the deadline from the answer, not from before the request",
+    ...core(
+      "internal/attempt",
+      "grant(answer.fencingToken, answer.remainingMillis, sentAt)",
+      "grant(answer.fencingToken, answer.remainingMillis, Tenure.instant(clock))"
+    ),
+    killedBy: block(
+      "an acquire of unknown outcome",
+      "a grant that used up most of its lease on the way is given back, under its own token"
+    )
+  },
+  {
+    name: "counts a renewed deadline from the answer",
+    ...core(
+      "internal/watchdog",
+      "Tenure.extend(self, sentAt, answer.remainingMillis, now)",
+      "Tenure.extend(self, now, answer.remainingMillis, now)"
+    ),
+    killedBy: races(
+      "renewals that overlap",
+      "by hand while the watchdog renews: the holder never believes longer than the store"
+    )
+  },
+  {
+    name: "knows no drift between clocks",
+    ...core("internal/deadline", "const DRIFT = 0.01", "const DRIFT = 0"),
+    killedBy: deadline(
+      "deadline",
+      "the holder stops believing before the store forgets, whatever the drift up to one percent"
+    )
+  },
+  {
+    name: "leaves no margin for rounding",
+    ...core("internal/deadline", "(1 - DRIFT) - MARGIN - granularityMillis", "(1 - DRIFT) - granularityMillis"),
+    killedBy: block("told before lost", "a program that outlives the deadline ends as lost, and by how much is said")
+  },
+  {
+    name: "ignores how coarsely the store measures",
+    ...core("internal/deadline", "- MARGIN - granularityMillis", "- MARGIN"),
+    killedBy: races(
+      "the line of the process",
+      "a lease too short for the granularity of the store is refused, not reported as contention"
+    )
+  },
+  {
+    name: "trusts the monotonic clock alone",
+    ...core("internal/deadline", "return wall - monotonic > MARGIN ? wall : monotonic", "return monotonic"),
+    killedBy: others(
+      "redis-semaphore#24: the machine sleeps",
+      "awake again, the lease knows before any timer that it is over, and touches nobody"
+    )
+  },
+  {
+    name: "trusts the wall clock alone",
+    ...core("internal/deadline", "return wall - monotonic > MARGIN ? wall : monotonic", "return wall"),
+    killedBy: deadline("deadline", "a wall clock that was set back is ignored")
+  },
+  {
+    name: "takes a grant that is nearly over",
+    ...core("internal/deadline", "leftMillis >= leaseMillis / 3", "true"),
+    killedBy: others(
+      "etcd#11456: a grant is returned although the lease died while waiting",
+      "the hand-over comes after its lease"
+    )
+  },
+  {
+    name: "tells the holder at the deadline, without a guard",
+    ...core(
+      "internal/tenure",
+      "left(self, now) - Deadline.guard(Math.min(self.leaseMillis, self.capMillis))",
+      "left(self, now)"
+    ),
+    killedBy: block(
+      "told before lost",
+      "when renewals are never answered, the program is interrupted a guard before the deadline"
+    )
+  },
+  {
+    name: "lets renewals outlast maxHold",
+    ...core("internal/tenure", ", leftOfMaxHold(self, now))", ")"),
+    killedBy: block("told before lost", "maxHold ends it however often it was renewed")
+  },
+  {
+    name: "forgets a shortening whose outcome is unknown",
+    ...core("internal/tenure", "self.capMillis = Math.min(self.capMillis, leaseMillis)", ""),
+    killedBy: races(
+      "renewals that overlap",
+      "a shortening of unknown outcome, then a longer one: the holder never believes longer than the store"
+    )
+  },
+  {
+    name: "shortens only once the store has answered",
+    ...core("internal/watchdog", "if (lifetime < Tenure.left(self, sentAt)) {", "if (false) {"),
+    killedBy: races(
+      "renewals that overlap",
+      "a shortening that is executed late: the holder never believes longer than the store"
+    )
+  },
+  // Renewing, and telling the holder
+  {
+    name: "takes a renewal without an answer for done",
+    ...core(
+      "internal/watchdog",
+      `yield* answerWithin(request, withinMillis, backend.name, "renew")`,
+      `yield* Effect.catch(answerWithin(request, withinMillis, backend.name, "renew"), () =>
+    Effect.succeed({ _tag: "Renewed" as const, remainingMillis: leaseMillis }))`
+    ),
+    killedBy: block("told before lost", "a program that outlives the deadline ends as lost, and by how much is said")
+  },
+  {
+    name: "gives up renewing after one that failed",
+    ...core(
+      "internal/watchdog",
+      "    if (Exit.isFailure(exit)) {\n",
+      "    if (Exit.isFailure(exit)) {\n      return\n"
+    ),
+    killedBy: block("told before lost", "a renewal that succeeds after some that did not keeps the lock")
+  },
+  {
+    name: "renews after the deadline",
+    ...core("internal/watchdog", "if (lost !== undefined) return yield* lost\n", ""),
+    killedBy: block("told before lost", "after the deadline no renewal is sent, though no timer has fired")
+  },
+  {
+    name: "believes an answer that came after the deadline",
+    ...core("internal/watchdog", "if (lostMeanwhile !== undefined) return yield* lostMeanwhile\n", ""),
+    killedBy: block(
+      "told before lost",
+      "an answer that comes after the deadline extends nothing, though no timer has fired"
+    )
+  },
+  {
+    name: "sends renewals while another is under way",
+    ...core(
+      "internal/watchdog",
+      "self.renewing.withPermit(renewOnce(self, leaseMillis, mode))",
+      "renewOnce(self, leaseMillis, mode)"
+    ),
+    killedBy: races(
+      "renewals that overlap",
+      "by hand, two at once: the holder never believes longer than the store"
+    )
+  },
+  {
+    name: "renews also where it was told not to",
+    ...core("internal/watchdog", "!options.autoRenew", "false"),
+    killedBy: block("told before lost", "without autoRenew it ends with the lease")
+  },
+  {
+    name: "leaves the program running when the lock is lost",
+    ...core("internal/tenure", "for (const interrupt of self.programs) interrupt()", ""),
+    killedBy: block(
+      "told before lost",
+      "when renewals are never answered, the program is interrupted a guard before the deadline"
+    )
+  },
+  {
+    name: "runs a guarded step without looking",
+    ...core(
+      "Lock",
+      "Effect.andThen(ensureHeld(tenure), Effect.tap(step,",
+      "Effect.andThen(Effect.void, Effect.tap(step,"
+    ),
+    killedBy: block("told before lost", "after such a pause no guarded step runs")
+  },
+  // Acquiring
+  {
+    name: "undoes nothing when an acquire fails or is interrupted",
+    ...core("internal/attempt", "return yield* Effect.onError(ask(), abandon)", "return yield* ask()"),
+    killedBy: block("an acquire of unknown outcome", "is undone when the caller gives up")
+  },
+  {
+    name: "undoes what it has seen granted, not what may have been sent",
+    ...core(
+      "internal/attempt",
+      `if (error === undefined || error.outcome === "Unknown") {`,
+      `if (error !== undefined && error.outcome === "Unknown") {`
+    ),
+    killedBy: block(
+      "an acquire of unknown outcome",
+      "is undone again after the time in which it might still be granted"
+    )
+  },
+  {
+    name: "withdraws once, and not again after the request may have come late",
+    ...core("internal/attempt", "return doubt > 0\n", "return doubt === Infinity\n"),
+    killedBy: block(
+      "an acquire of unknown outcome",
+      "is undone again after the time in which it might still be granted"
+    )
+  },
+  {
+    name: "uses a token again that it has withdrawn",
+    ...core(
+      "internal/attempt",
+      "    token = Token.make()\n    mayHoldSomething = false\n",
+      "    mayHoldSomething = false\n"
+    ),
+    killedBy: block(
+      "an acquire of unknown outcome",
+      "a grant that used up most of its lease on the way is given back, under its own token"
+    )
+  },
+  {
+    name: "gives up at the first error that would pass",
+    ...core(
+      "internal/attempt",
+      "if (error === undefined || !error.retryable) return",
+      "if (error !== undefined) return"
+    ),
+    killedBy: block("an acquire of unknown outcome", "is repeated with the same token and finds its own grant")
+  },
+  {
+    name: "reports a silent store as contention",
+    ...core("internal/attempt", "(answered ? undefined : line.trouble) ?? timedOut(", "timedOut("),
+    killedBy: block("waiting", "a store that never answered is not reported as contention")
+  },
+  {
+    name: "waits for a silent store without a limit",
+    ...core(
+      "internal/attempt",
+      `restore(answerWithin(request, withinMillis, backend.name, "acquire"))`,
+      "restore(request)"
+    ),
+    killedBy: races(
+      "the line of the process",
+      "wait limits hold while the store is silent, in the line and for a single attempt"
+    )
+  },
+  {
+    name: "sleeps until it is woken, and never looks",
+    ...core("internal/attempt", "delay = lookIn(answer, yield* Random.next)", "delay = Infinity"),
+    killedBy: othersRedis(
+      "redisson#3829: a lost wake-up or a deleted key leaves waiters asleep",
+      "the queue is deleted, so that the release wakes nobody"
+    )
+  },
+  {
+    name: "serves the last of the line first",
+    ...core(
+      "internal/turnstile",
+      "for (const next of line.waiters) {",
+      "for (const next of Array.from(line.waiters).reverse()) {"
+    ),
+    killedBy: block("waiting", "one process asks the store for one waiter only, and wakes in order")
+  },
+  {
+    name: "keeps an interrupted waiter in the line",
+    ...core(
+      "internal/turnstile",
+      "onFailure: (cause) => {\n      line.waiters.delete(waiter)\n",
+      "onFailure: (cause) => {\n"
+    ),
+    killedBy: races(
+      "the line of the process",
+      "one that is interrupted while it stands in the line is passed over"
+    )
+  },
+  {
+    name: "drops the turn of a waiter that is interrupted as it gets it",
+    ...core(
+      "internal/turnstile",
+      "? Effect.andThen(leave(turnstile, key), Effect.failCause(cause))",
+      "? Effect.failCause(cause)"
+    ),
+    killedBy: others(
+      "w3c/web-locks#34: an interrupt races a grant",
+      "whenever it comes, it is an acquire or an interrupt, and the next has its turn"
+    )
+  },
+  {
+    name: "releases for the first of those who share a lock",
+    ...core("internal/release", "tenure.uses++\n", "tenure.uses = 1\n"),
+    killedBy: block("reentrancy", "reentrant joins: no second grant, and the lock stays until the outer end")
+  },
+  {
+    name: "joins a lock that is about to be released",
+    ...core("internal/held", `tenure.status === "held" && tenure.uses > 0`, `tenure.status === "held"`),
+    killedBy: races(
+      "a join that comes while the lock ends",
+      "joins it or waits for its own turn, wherever the scheduler lets fibers yield"
+    )
+  },
+  // Ending
+  {
+    name: "does not look at the clock when the program completes",
+    ...core("internal/release", `if (self.status === "held" && Deadline.isOver(`, `if (false && Deadline.isOver(`),
+    killedBy: block(
+      "told before lost",
+      "a success after the deadline is a loss, even if no timer had a chance to fire"
+    )
+  },
+  {
+    name: "does not look at what the release was answered",
+    ...core("internal/release", `if (exit.value._tag === "NotHeld" && `, "if (false && "),
+    killedBy: block("told before lost", "what nobody noticed is found by the release")
+  },
+  {
+    name: "drops the program's own failure for the loss",
+    ...core("Lock", "[Cause.makeFailReason(loss), ...own]", "[Cause.makeFailReason(loss)]"),
+    killedBy: block("told before lost", "the program's own failure stays beside the loss")
+  },
+  {
+    name: "waits for a release as long as the store likes",
+    ...core("internal/release", "const FOREGROUND = 500", "const FOREGROUND = Infinity"),
+    killedBy: block("a release of unknown outcome", "is not waited for longer than a second")
+  },
+  {
+    name: "does not repeat a release of unknown outcome",
+    ...core("internal/release", "yield* backend.inBackground(untilAcknowledged(clock, leaseMillis, call))\n", ""),
+    killedBy: block(
+      "a release of unknown outcome",
+      "leaves the success alone and goes on in the background until the store answers"
+    )
+  },
+  {
+    name: "goes on renewing while it releases",
+    ...core("internal/release", `  self.status = "released"\n  self.watchdog?.interruptUnsafe()\n`, ""),
+    killedBy: others(
+      "redis-semaphore#205: a refresh that races the release reports a false loss",
+      "a renewal that reaches the store after the release"
+    )
+  },
+  // The memory backend
+  {
+    name: "releases without comparing the token (memory)",
+    ...core(
+      "MemoryBackend",
+      "if (place === undefined || owner?.token !== token) return notHeld(owner)\n        free(",
+      "if (place === undefined || owner === undefined) return notHeld(owner)\n        free("
+    ),
+    killedBy: others(
+      "etcd#22082: a retried release deletes a newer acquisition",
+      "the release was done, its reply was lost, and the same process has the lock again"
+    )
+  },
+  {
+    name: "withdraws the ticket and leaves the lease (memory)",
+    ...core(
+      "MemoryBackend",
+      "if (owner === undefined || owner.token === token) free(",
+      "if (owner === undefined) free("
+    ),
+    killedBy: block("an acquire of unknown outcome", "is undone when the caller gives up")
+  },
+  {
+    name: "grants a repeated request with a new fence (memory)",
+    ...core(
+      "MemoryBackend",
+      "const { expiresAt, fencingToken } = owner\n",
+      "const { expiresAt } = owner\n          const fencingToken = nextFence()\n"
+    ),
+    killedBy: memoryLaw("an acquire that is repeated finds its own grant, with the same fence")
+  },
+  {
+    name: "keeps dead tickets (memory)",
+    ...core("MemoryBackend", "if (entry[1].expiresAt > now) return entry", "return entry"),
+    killedBy: memoryLaw("a place that nobody keeps ends, and blocks nobody")
+  },
+  {
+    name: "takes the wake-up of a waiter's next wait away with its last (memory)",
+    ...core("MemoryBackend", "if (mailbox.wake === wake) mailbox.wake = ", "mailbox.wake = "),
+    killedBy: races("wake-ups", "a waiter that has looked by itself is still woken at once")
+  },
+  {
+    name: "begins its fences anew in each process (memory)",
+    ...core("MemoryBackend", "Math.max(last + 1, Math.floor(clock.currentTimeMillisUnsafe() * 1000))", "last + 1"),
+    killedBy: races("what is left behind", "the fences of a process that is started again go on rising")
+  },
+  // The scripts
+  {
+    name: "grants a request that comes too late",
+    ...lua("acquire", `if not (now <= tonumber(ARGV[3])) then return "late " .. micros end`, ""),
+    killedBy: leases("leases", "a request that comes too late is not granted and not queued")
+  },
+  {
+    name: "grants a repeated request with a new fence",
+    ...lua(
+      "acquire",
+      `micros .. " " .. fence .. " " .. redis.call("PTTL", KEYS[1]) end`,
+      `micros .. " " .. nextFence .. " " .. redis.call("PTTL", KEYS[1]) end`
+    ),
+    killedBy: leases("leases", "a lock is granted once, with the same fence to the same token")
+  },
+  {
+    name: "lets a newcomer pass the queue",
+    ...lua("acquire", "if #queue == 0 then", "if true then"),
+    killedBy: waiting("waiting", "a repeated request keeps the place, and a newcomer does not pass")
+  },
+  {
+    name: "sends to the end who asks again",
+    ...lua(
+      "acquire",
+      `redis.call("LSET", KEYS[3], redis.call("LPOS", KEYS[3], mine.entry), entry)`,
+      `redis.call("LREM", KEYS[3], 1, mine.entry)\n    redis.call("RPUSH", KEYS[3], entry)`
+    ),
+    killedBy: waiting("waiting", "a repeated request keeps the place, and a newcomer does not pass")
+  },
+  {
+    name: "leaves a queue of the dead for ever",
+    ...lua("acquire", `redis.call("PEXPIRE", KEYS[3], math.max(ticketMillis, redis.call("PTTL", KEYS[3])))`, ""),
+    killedBy: waiting("waiting", "a dead ticket is dropped, and its keys go by themselves")
+  },
+  {
+    name: "releases without comparing the token",
+    ...lua("release", `if owner ~= ARGV[1] then return "stolen" end`, ""),
+    killedBy: othersRedis(
+      "verrou#12: after an expiry the new holder cannot release, and the old one can",
+      "whatever the old holder does late, the lock is the new one's until it releases"
+    )
+  },
+  {
+    name: "renews without comparing the token",
+    ...lua("renew", `if string.match(record, "^%d+ (%S+) ") ~= ARGV[1] then return "stolen" end`, ""),
+    killedBy: leases("leases", onlyOwner)
+  },
+  {
+    name: "creates an expired lock again by a renewal",
+    ...lua(
+      "renew",
+      `if not record then return "vanished" end`,
+      `if not record then\n  record = "1 " .. ARGV[1] .. " {}"\n  redis.call("SET", KEYS[1], record)\nend`
+    ),
+    killedBy: othersRedis(
+      "redis-semaphore#175: a refresh re-creates an expired lock and hides the gap",
+      "a renewal by hand, in each mode, is a loss and creates nothing"
+    )
+  },
+  {
+    name: "lets an endless lease end all the same",
+    ...lua("renew", `redis.call("PERSIST", KEYS[1])`, ""),
+    killedBy: leases("leases", "renewing extends, keeps at least, or adds, and never creates")
+  },
+  {
+    name: "withdraws without comparing the token",
+    ...lua("withdraw", "if owner == ARGV[1] or", "if owner or"),
+    killedBy: leases("leases", onlyOwner)
+  },
+  {
+    name: "withdraws the ticket and leaves the lease",
+    ...lua("withdraw", "if owner == ARGV[1] or", "if"),
+    killedBy: leases("leases", onlyOwner)
+  },
+  {
+    name: "hands the lock to a dead ticket",
+    ...lua("shared/queue", "if tonumber(expires) > now then", "if true then"),
+    killedBy: waiting("waiting", "a dead ticket is dropped, and its keys go by themselves")
+  },
+  {
+    name: "counts fences without the time",
+    ...lua("shared/queue", "math.max(lastFence + 1, now)", "lastFence + 1"),
+    killedBy: leases("leases", grows)
+  },
+  {
+    name: "takes the time alone for a fence",
+    ...lua("shared/queue", "math.max(lastFence + 1, now)", "now"),
+    killedBy: leases("leases", grows)
+  },
+  {
+    name: "writes the lock, but not its fence",
+    ...lua("shared/hand-over", `redis.call("SET", KEYS[2], nextFence, "PX", 86400000)`, ""),
+    killedBy: leases("leases", grows)
+  },
+  {
+    name: "hands the lock to a process that is gone",
+    ...lua(
+      "shared/hand-over",
+      `redis.call("PUBSUB", "NUMSUB", ticket.channel)[2] > 0 and redis.call("PUBLISH", ticket.channel, message) > 0`,
+      `redis.call("PUBLISH", ticket.channel, message) >= 0`
+    ),
+    killedBy: waiting("waiting", "a process that is gone blocks nobody, though its ticket lives")
+  },
+  {
+    name: "takes an onlooker for the waiter",
+    ...lua("shared/hand-over", `redis.call("PUBSUB", "NUMSUB", ticket.channel)[2] > 0 and`, ""),
+    killedBy: faults("waiting", "a process that is gone blocks nobody, though somebody else listens to everything")
+  },
+  {
+    name: "begins versions anew after a removal",
+    ...lua("shared/version", "math.max(current + 1, clock[1] * 1000000 + clock[2])", "current + 1"),
+    killedBy: values("values", "are written only over the expected version, also when changed and changed back")
+  },
+  {
+    name: "writes over any version",
+    ...lua("compareAndSet", `if current ~= tonumber(ARGV[3]) then return "0" end`, ""),
+    killedBy: values("values", "of many writers one wins each version")
+  },
+  // The driver
+  {
+    name: "counts an answer to a connection that was lost meanwhile",
+    ...redis("connection", "before === losses", "true"),
+    killedBy: faults("a driver that sends a command twice", "does not make a write that was done a conflict")
+  },
+  {
+    name: "keeps a request for when the server is back",
+    ...redis("connection", `if (client.status !== "ready") return`, "if (false) return"),
+    killedBy: connection("a client of the user", "never keeps a request for later")
+  },
+  {
+    name: "repeats an unknown script for a caller that has left",
+    ...redis("connection", ` && isWanted()`, ""),
+    killedBy: faults("ghosts", "an interrupted acquire leaves nothing, also where the server does not know the script")
+  },
+  {
+    name: "subscribes once, and not again when the connection is back",
+    ...redis(
+      "subscriber",
+      "yield* listen(client, { ready: onReady, message: onMessage })",
+      `client.once("ready", onReady)\n  yield* listen(client, { message: onMessage })`
+    ),
+    killedBy: waiting("waiting", "after a dropped subscription everybody looks again, once")
+  },
+  {
+    name: "does not look once it listens again",
+    ...redis("subscriber", `for (const mailbox of mailboxes.values()) deliver(mailbox, { _tag: "TryAgain" })`, ""),
+    killedBy: waiting("waiting", "after a dropped subscription everybody looks again, once")
+  },
+  {
+    name: "forgets a turn for which nobody waited yet",
+    ...redis(
+      "subscriber",
+      `if (mailbox.turn?._tag !== "HandedOver") mailbox.turn = turn\n`,
+      "if (mailbox.wake !== constVoid) mailbox.turn = turn\n"
+    ),
+    killedBy: waiting(
+      "waiting",
+      "a turn that comes before it is awaited is kept, and an interrupted wait loses nothing"
+    )
+  },
+  {
+    name: "counts a hand-over from its message",
+    ...redis("subscriber", "ServerTime.before(sample, Number(micros), receivedAt)", "receivedAt"),
+    killedBy: faults("waiting", "a message that was long on its way makes nobody believe longer than the store")
+  },
+  {
+    name: "knows no drift of the server's clock",
+    ...redis("serverTime", "const DRIFT = 0.01", "const DRIFT = 0"),
+    killedBy: serverTime("server time", "a request is never granted after its caller has gone")
+  },
+  {
+    name: "takes the middle of a round trip for the server's time",
+    ...redis("serverTime", "sample.sentAt + since", "(sample.sentAt + sample.receivedAt) / 2 + since"),
+    killedBy: serverTime("server time", "a grant is never believed to be later than it was")
+  },
+  {
+    name: "listens only after the layer is built",
+    file: "packages/redis/src/RedisBackend.ts",
+    from: "    yield* subscriber.subscribed\n",
+    to: "",
+    killedBy: connection("building", "each right of the list is needed")
+  },
+  {
+    name: "sets no time limit to operations",
+    ...core(
+      "CacheBackend",
+      "timeLimitMillis === Infinity ? call : answerWithin(call, timeLimitMillis, name, operation)",
+      "call"
+    ),
+    killedBy: tests("effect-lock", "CacheBackend")(
+      "a store that never answers",
+      "has every operation that its callers do not bound end at the time limit, as unknown"
+    )
+  }
+]
