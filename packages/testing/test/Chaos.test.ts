@@ -41,7 +41,7 @@ describe("Chaos", () => {
 
   it.live("nothing is wrong after a fault of every kind", () =>
     Effect.gen(function*() {
-      const report = yield* short("./redisStore.ts", false)
+      const report = yield* short("./chaos/store.ts", false)
       assert.isEmpty(report.violations, format(report))
       assert.isTrue(Object.values(report.faults).every((times) => times === 1))
       assert.isAbove(report.sections, 200)

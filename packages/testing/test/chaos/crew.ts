@@ -106,6 +106,7 @@ export const place = (
   index: number,
   proxy: FaultProxy.FaultProxy,
   job: Omit<Job, "name">,
+  env: NodeJS.ProcessEnv,
   records: Records
 ): Effect.Effect<Worker, never, Scope.Scope> =>
   Effect.gen(function*() {
@@ -132,7 +133,7 @@ export const place = (
 
     const replace: Effect.Effect<void> = Effect.gen(function*() {
       const name = `w${index}.${++incarnation}`
-      const next = launch({ ...job, name }, { REDIS_URL: `redis://127.0.0.1:${proxy.port}` }, records)
+      const next = launch({ ...job, name }, { ...env, REDIS_URL: `redis://127.0.0.1:${proxy.port}` }, records)
       current = next
       if (yield* next.ready) yield* tell("go")
     })

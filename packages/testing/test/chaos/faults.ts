@@ -10,6 +10,8 @@ export interface Arena {
   readonly workers: ReadonlyArray<Worker>
   /** Changes when it is started again. */
   server: RedisServer.RedisServer
+  /** Loses what the server wrote to disk. */
+  readonly forget: Effect.Effect<void>
   /** Past the proxies. */
   readonly admin: Redis
   /** Keeps the server's own counts before it forgets them. */
@@ -50,6 +52,15 @@ const askOften = (...command: readonly [string, ...Array<string>]): Make => (are
     }
   })
 
+const restart = (meanwhile: (arena: Arena) => Effect.Effect<void>): Make => (arena, { millis }) =>
+  Effect.gen(function*() {
+    yield* arena.beforeRestart
+    yield* arena.server.kill
+    yield* meanwhile(arena)
+    yield* Effect.sleep(millis / 2)
+    arena.server = yield* Effect.orDie(arena.server.restart)
+  })
+
 const makes: { readonly [kind in Kind]: Make } = {
   "swallow": inMode("swallow"),
   "dropReplies": inMode("dropReplies"),
@@ -74,13 +85,8 @@ const makes: { readonly [kind in Kind]: Make } = {
     Effect.andThen(forEach(struck, (worker) => worker.tell(`block ${millis}`)), Effect.sleep(millis)),
   "pause server": (arena, { millis }) =>
     Effect.andThen(arena.server.pause, Effect.andThen(Effect.sleep(millis), arena.server.resume)),
-  "restart server": (arena, { millis }) =>
-    Effect.gen(function*() {
-      yield* arena.beforeRestart
-      yield* arena.server.kill
-      yield* Effect.sleep(millis / 2)
-      arena.server = yield* Effect.orDie(arena.server.restart)
-    }),
+  "restart server": restart(() => Effect.void),
+  "restart without data": restart(({ forget }) => forget),
   "sleep in server": (arena, { millis }) => ask(arena, "DEBUG", "SLEEP", String(millis / 1000)),
   "pause clients": (arena, { millis }) =>
     Effect.andThen(ask(arena, "CLIENT", "PAUSE", String(millis), "ALL"), Effect.sleep(millis)),

@@ -22,7 +22,7 @@ const { values } = parseArgs({
 const number = (text: string | undefined) => text === undefined ? undefined : Number(text)
 
 const { events, report } = await Effect.runPromise(Effect.scoped(Soak.run({
-  module: new URL("../redisStore.ts", import.meta.url),
+  module: new URL("./store.ts", import.meta.url),
   seed: Number(values.seed),
   length: { minutes: Number(values.minutes) },
   workers: number(values.workers),

@@ -14,6 +14,7 @@ export const kinds = [
   "block worker",
   "pause server",
   "restart server",
+  "restart without data",
   "sleep in server",
   "pause clients",
   "kill clients",

@@ -5,6 +5,9 @@ import * as RedisServer from "@effect-lock/testing/RedisServer"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { Redis } from "ioredis"
+import { mkdtempSync, readdirSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import { place, type Records } from "./crew.ts"
 import { type Arena, inject } from "./faults.ts"
 import { now } from "./job.ts"
@@ -13,7 +16,7 @@ import { type Report, slowestTakeover, told } from "./report.ts"
 import { readBack } from "./resource.ts"
 
 export interface Options {
-  /** Exports `layer`: a backend on the server of `REDIS_URL`. */
+  /** Exports `layer`: a backend on the server of `REDIS_URL`, which may forget everything: `GUARD_MILLIS` outlasts any lease. */
   readonly module: URL
   readonly seed: number
   /** Whole rounds, each with every kind of fault, or as many faults as there is time for. */
@@ -45,9 +48,15 @@ const adminOf = (port: number) =>
 
 // Remembers all that it ever acknowledged. Older servers allow DEBUG without being asked, and do not know the option.
 const persistent = ["--appendonly", "yes", "--appendfsync", "always"]
-const startServer = Effect.catch(
-  RedisServer.start({ arguments: [...persistent, "--enable-debug-command", "yes"] }),
-  () => RedisServer.start({ arguments: persistent })
+const startServer = (directory: string) =>
+  Effect.catch(
+    RedisServer.start({ directory, arguments: [...persistent, "--enable-debug-command", "yes"] }),
+    () => RedisServer.start({ directory, arguments: persistent })
+  )
+
+const temporaryDirectory = Effect.acquireRelease(
+  Effect.sync(() => mkdtempSync(join(tmpdir(), "effect-lock-chaos-"))),
+  (directory) => Effect.sync(() => rmSync(directory, { recursive: true, force: true }))
 )
 
 const SENT = /^cmdstat_(?:eval|evalsha|subscribe|time|info):calls=(\d+)/gm
@@ -61,8 +70,11 @@ export const run = Effect.fnUntraced(function*(
 > {
   const { length, onProgress = () => {}, seed } = options
   const leaseMillis = options.leaseMillis ?? [300, 3000]
+  // As long as the longest lease in use: some renewals add to it.
+  const guardMillis = leaseMillis[1] + 100
   const keys = Array.from({ length: options.keys ?? 48 }, (_, index) => `key-${index + 1}`)
-  const server = yield* startServer
+  const directory = yield* temporaryDirectory
+  const server = yield* startServer(directory)
   const resource = yield* RedisServer.start()
   const admin = yield* adminOf(server.port)
 
@@ -76,17 +88,26 @@ export const run = Effect.fnUntraced(function*(
     Array.from({ length: options.workers ?? 4 }),
     (_, index) =>
       Effect.flatMap(FaultProxy.make({ port: server.port }), (proxy) =>
-        place(index, proxy, {
-          module: options.module.href,
-          seed: String(seed),
-          fibers: options.fibers ?? 24,
-          keys,
-          leaseMillis,
-          longHolds: options.longHolds ?? 0.004,
-          resourcePort: resource.port
-        }, records))
+        place(
+          index,
+          proxy,
+          {
+            module: options.module.href,
+            seed: String(seed),
+            fibers: options.fibers ?? 24,
+            keys,
+            leaseMillis,
+            longHolds: options.longHolds ?? 0.004,
+            resourcePort: resource.port
+          },
+          { GUARD_MILLIS: String(guardMillis) },
+          records
+        ))
   )
-  const arena: Arena = { workers, server, admin, beforeRestart: countCommands }
+  const forget = Effect.sync(() => {
+    for (const file of readdirSync(directory)) rmSync(join(directory, file), { recursive: true })
+  })
+  const arena: Arena = { workers, server, admin, forget, beforeRestart: countCommands }
   yield* Effect.forEach(workers, (worker) => worker.replace, { concurrency: "unbounded", discard: true })
 
   const start = now()

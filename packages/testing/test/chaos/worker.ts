@@ -121,7 +121,7 @@ const attempt = Effect.fnUntraced(function*(resource: Resource.Resource, draw: D
   ] as const
   const work: Work = {
     key,
-    holdMillis: isLong ? leaseMillis * 2 * draw() : draw() * 2,
+    holdMillis: isLong ? leaseMillis * 2 * draw() : 2 * draw() ** 2,
     renewal: draw() < 0.03 ? renewals[Math.floor(draw() * renewals.length)] : undefined
   }
   let hasEntered = false
@@ -175,7 +175,7 @@ const watchPauses = () => {
 const main = Effect.gen(function*() {
   const module: { readonly layer: Layer.Layer<CacheBackend, unknown> } = yield* Effect.promise(() => import(job.module))
   // Standard output is for the records.
-  const live = Layer.merge(module.layer, Logger.layer([]))
+  const live = Layer.provideMerge(module.layer, Logger.layer([]))
   yield* Effect.gen(function*() {
     const resource = yield* Resource.make(job.resourcePort, say)
     say({ _tag: "Ready" })

@@ -1,8 +1,8 @@
 /** Redis, but a holder that never hears of a loss: every renewal that fails is said to have worked. */
 import { CacheBackend } from "effect-lock/CacheBackend"
-import * as RedisBackend from "@effect-lock/redis/RedisBackend"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Store from "../store.ts"
 
 const deaf = Effect.map(CacheBackend, (backend) =>
   CacheBackend.of({
@@ -18,4 +18,4 @@ const deaf = Effect.map(CacheBackend, (backend) =>
     }
   }))
 
-export const layer = Layer.provide(Layer.effect(CacheBackend, deaf), RedisBackend.RedisLayer)
+export const layer = Layer.provide(Layer.effect(CacheBackend, deaf), Store.layer)

@@ -1,11 +1,11 @@
 /** What many programs do: `SET NX PX`, and a `DEL` that does not look whose it is. As a backend, for the soak to find. */
 import { CacheBackend } from "effect-lock/CacheBackend"
-import * as RedisBackend from "@effect-lock/redis/RedisBackend"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { CacheBackendError } from "effect-lock/LockError"
 import { Redis } from "ioredis"
+import * as Store from "../store.ts"
 
 const ask = <A>(operation: string, send: () => Promise<A>) =>
   Effect.tryPromise({
@@ -51,4 +51,4 @@ const plain = Effect.gen(function*() {
   })
 })
 
-export const layer = Layer.provide(Layer.effect(CacheBackend, plain), RedisBackend.RedisLayer)
+export const layer = Layer.provide(Layer.effect(CacheBackend, plain), Store.layer)
