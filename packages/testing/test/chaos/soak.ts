@@ -16,7 +16,7 @@ import { type Report, slowestTakeover, told } from "./report.ts"
 import { readBack } from "./resource.ts"
 
 export interface Options {
-  /** Exports `layer`: a backend on the server of `REDIS_URL`, which may forget everything: `GUARD_MILLIS` outlasts any lease. */
+  /** Exports `layer`: a backend on the server of `REDIS_URL`, which may forget everything; no lease is longer than `GUARD_MILLIS`. */
   readonly module: URL
   readonly seed: number
   /** Whole rounds, each with every kind of fault, or as many faults as there is time for. */
@@ -119,20 +119,16 @@ export const run = Effect.fnUntraced(function*(
     if ("rounds" in length ? injected >= length.rounds * kinds.length : now() - start >= length.minutes * 60_000) break
     injected++
     faults.set(fault.kind, (faults.get(fault.kind) ?? 0) + 1)
-    const seconds = ((now() - start) / 1000).toFixed(0).padStart(4)
+    const at = `${((now() - start) / 1000).toFixed(0).padStart(4)} s (${now().toFixed(0)})`
     const whom = fault.workers.length > 1 ? "all" : `w${fault.workers[0]}`
-    onProgress(
-      `${seconds} s (${
-        now().toFixed(0)
-      })  ${records.sections} sections, ${records.wrongs.length} wrong, fault ${injected}: ` +
-        `${fault.kind} (${whom}, ${fault.millis} ms)`
-    )
+    const next = `fault ${injected}: ${fault.kind} (${whom}, ${fault.millis} ms)`
+    onProgress(`${at}  ${records.sections} sections, ${records.wrongs.length} wrong, ${next}`)
     yield* inject(arena, fault)
     yield* Effect.sleep(fault.restMillis)
   }
   const millis = now() - start
 
-  const wrongs = [...records.wrongs]
+  const { wrongs } = records
   for (const worker of workers) yield* worker.tell("stop")
   for (const [index, worker] of workers.entries()) {
     if (!(yield* worker.ended(60_000))) {
