@@ -11,6 +11,7 @@ const layers = {
       "LockOptions",
       "internal/bounded",
       "internal/deadline",
+      "internal/name",
       "internal/options"
     ],
     imports: ["values"]

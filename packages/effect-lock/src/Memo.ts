@@ -28,6 +28,7 @@ import * as Batch from "./internal/batch.ts"
 import * as Envelope from "./internal/envelope.ts"
 import * as Held from "./internal/held.ts"
 import * as Lookup from "./internal/lookup.ts"
+import { nameOf } from "./internal/name.ts"
 import * as Resolve from "./internal/options.ts"
 import * as Lock from "./Lock.ts"
 import { type CacheBackendError, InvalidOption, LockReentered, type LockTimeout } from "./LockError.ts"
@@ -173,12 +174,6 @@ class Flight<A, E, R> implements Equal.Equal {
   }
 }
 
-// With the separator escaped, no two lists of parts give one name.
-const escape = (part: string): string => part.replace(/[%/]/g, encodeURIComponent)
-
-const nameOf = (prefix: string, key: Key): string =>
-  [prefix, ...(typeof key === "string" ? [key] : key).map(escape)].join("/")
-
 const fraction = (option: string, value: number, most: number): number => {
   if (value >= 0 && value <= most) return value
   throw new InvalidOption({ option, value: String(value), bound: `between 0 and ${most}` })
@@ -236,13 +231,13 @@ type StoreFailure = LockTimeout | CacheBackendError
 
 const build = Effect.fnUntraced(function*<K, A, E, R>(
   backend: CacheBackend["Service"],
-  prefix: string,
+  prefix: ReadonlyArray<string>,
   keyOf: (key: K) => Key,
   plan: Lookup.Plan<K, A, E, R>,
   memory: Memory | undefined,
   lookupMany?: LookupMany<K, A, E, R> | undefined
 ): Effect.fn.Return<Built<K, A, E | StoreFailure, R>, never, Scope.Scope> {
-  const targetOf = (key: K): Lookup.Target<K> => ({ key, name: nameOf(prefix, keyOf(key)) })
+  const targetOf = (key: K): Lookup.Target<K> => ({ key, name: nameOf(prefix.concat(keyOf(key))) })
 
   // Nobody in this process asks the store for what another fiber is asking for. Kept beyond that only with `memory`.
   const flights = yield* Cache.makeWith(
@@ -432,7 +427,7 @@ export const make = Effect.fnUntraced(function*<
   const memory = memoryOf(options.memory)
   const built = yield* build(
     yield* CacheBackend,
-    `memo/${escape(options.name)}`,
+    ["memo", options.name],
     options.key,
     plan,
     memory,
@@ -483,7 +478,7 @@ export const memoize = <
       let built = perBackend.get(backend)
       if (built === undefined) {
         const plan = planOf(yield* Lock.Defaults, options, () => self)
-        built = yield* Scope.provide(build(backend, "memoize", identity, plan, memory), backend.scope)
+        built = yield* Scope.provide(build(backend, ["memoize"], identity, plan, memory), backend.scope)
         perBackend.set(backend, built)
       }
       return yield* built.get(key)

@@ -317,6 +317,26 @@ describe("Memo", () => {
       assert.strictEqual(counted.lookups, 2)
     }).pipe(Effect.provide(MemoryLayer)))
 
+  it.effect("an entry and its lock have the name that is documented, and no other key has it", () =>
+    Effect.gen(function*() {
+      const { leases, values } = yield* CacheBackend
+      const memo = yield* Memo.make({
+        name: "a/b",
+        key: (key: ReadonlyArray<string>) => key,
+        lookup: (key) => Effect.as(Effect.sleep("1 second"), key.join()),
+        success: Schema.String,
+        timeToLive: "1 minute"
+      })
+      const named = { "memo/a%2Fb/c/d": ["c", "d"], "memo/a%2Fb/c%2Fd": ["c/d"], "memo/a%2Fb": [], "memo/a%2Fb/": [""] }
+      for (const [name, key] of Object.entries(named)) {
+        const fiber = yield* Effect.forkChild(memo.get(key), { startImmediately: true })
+        assert.isTrue(Option.isSome(yield* leases.inspect(name)))
+        yield* TestClock.adjust("1 second")
+        yield* Fiber.join(fiber)
+        assert.isTrue(Option.isSome(yield* values.get(name)))
+      }
+    }).pipe(Effect.provide(MemoryLayer)))
+
   it.effect("a value that is too large is returned, not stored, and waited for by nobody", () =>
     Effect.gen(function*() {
       const counted = counter()
