@@ -42,7 +42,7 @@ const layers = {
     imports: ["values", "contract", "engine"]
   },
   features: {
-    modules: ["Memo"],
+    modules: ["Memo", "Persistence"],
     imports: ["values", "contract", "engine", "lock"]
   },
   backends: {

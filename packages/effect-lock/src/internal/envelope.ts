@@ -53,7 +53,7 @@ const encoder = new TextEncoder()
 const decoder = new TextDecoder("utf-8", { fatal: true })
 
 /** FNV-1a (draft-eastlake-fnv): whatever single byte is changed, the sum changes. */
-const fnv = (bytes: Uint8Array, from: number, start: number): number => {
+export const fnv = (bytes: Uint8Array, from: number, start: number): number => {
   let hash = start
   for (let i = from; i < bytes.length; i++) hash = Math.imul(hash ^ bytes[i]!, 0x01000193)
   return hash
