@@ -28,6 +28,7 @@ const layers = {
       "internal/held",
       "internal/lookup",
       "internal/outage",
+      "internal/persistable",
       "internal/program",
       "internal/release",
       "internal/tenure",

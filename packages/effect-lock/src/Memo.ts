@@ -30,6 +30,7 @@ import * as Held from "./internal/held.ts"
 import * as Lookup from "./internal/lookup.ts"
 import { nameOf } from "./internal/name.ts"
 import * as Resolve from "./internal/options.ts"
+import * as Persistable from "./internal/persistable.ts"
 import * as Lock from "./Lock.ts"
 import { type CacheBackendError, InvalidOption, LockReentered, type LockTimeout } from "./LockError.ts"
 
@@ -181,14 +182,15 @@ const fraction = (option: string, value: number, most: number): number => {
 
 const planOf = <K, A, E, R, W extends "fail" | "compute" | "stale", B extends "compute" | "fail">(
   defaults: Parameters<typeof Resolve.resolve>[0],
-  options: Options<A, E, W, B, K>,
+  options: Omit<Options<A, E, W, B, K>, "success" | "error">,
+  envelope: (key: K) => Envelope.Envelope<A, E>,
   lookup: (key: K) => Effect.Effect<A, E, R>
 ): Lookup.Plan<K, A, E, R> => {
   const { leaseDuration, timeToLive, waitTimeout } = options
   const fixed = typeof timeToLive === "function" ? undefined : Resolve.duration("timeToLive", timeToLive)
   return {
     lookup,
-    envelope: Envelope.make(options.success, options.error),
+    envelope,
     timeToLive: (exit, key) =>
       typeof timeToLive === "function"
         ? Resolve.duration("timeToLive", timeToLive(exit, key))
@@ -342,7 +344,7 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
     peek: (key) =>
       Effect.suspend(() =>
         Effect.map(backend.values.get(targetOf(key).name), (stored) => {
-          const entry = Option.isSome(stored) ? plan.envelope.decode(stored.value.bytes) : undefined
+          const entry = Option.isSome(stored) ? plan.envelope(key).decode(stored.value.bytes) : undefined
           return entry?._tag === "Result" && Exit.isSuccess(entry.exit) ? Option.some(entry.exit.value) : Option.none()
         })
       )
@@ -357,6 +359,41 @@ const memoryOf = (memory: Options<unknown>["memory"]): Memory | undefined => {
   }
   return { capacity, timeToLiveMillis: Resolve.duration("memory.timeToLive", timeToLive) }
 }
+
+const start = Effect.fnUntraced(function*<
+  K,
+  A,
+  E,
+  R,
+  W extends "fail" | "compute" | "stale",
+  B extends "compute" | "fail"
+>(
+  options: Omit<Options<A, E, W, B, K>, "success" | "error"> & {
+    readonly name: string
+    readonly lookup: (key: K) => Effect.Effect<A, E, R>
+    readonly lookupMany?: LookupMany<K, A, E, R> | undefined
+  },
+  keyOf: (key: K) => Key,
+  envelope: (key: K) => Envelope.Envelope<A, E>
+): Effect.fn.Return<Memo<K, A, E | Failure<W, B>>, never, CacheBackend | Scope.Scope | R> {
+  if (options.name === "") {
+    throw new InvalidOption({ option: "name", value: `""`, bound: "a string that is not empty" })
+  }
+  const context = yield* Effect.context<R>()
+  const lookup = (key: K) => Effect.provideContext(options.lookup(key), context)
+  const { lookupMany } = options
+  const plan = planOf(yield* Lock.Defaults, options, envelope, lookup)
+  const memory = memoryOf(options.memory)
+  const built = yield* build(
+    yield* CacheBackend,
+    ["memo", options.name],
+    keyOf,
+    plan,
+    memory,
+    lookupMany && ((keys) => Effect.provideContext(lookupMany(keys), context))
+  )
+  return built as Memo<K, A, E | Failure<W, B>>
+})
 
 /**
  * Makes a memo of many keys, which lives as long as the scope.
@@ -417,24 +454,78 @@ export const make = Effect.fnUntraced(function*<
     readonly lookupMany?: LookupMany<K, A, E, R> | undefined
   }
 ): Effect.fn.Return<Memo<K, A, E | Failure<W, B>>, never, CacheBackend | Scope.Scope | R> {
-  if (options.name === "") {
-    throw new InvalidOption({ option: "name", value: `""`, bound: "a string that is not empty" })
-  }
-  const context = yield* Effect.context<R>()
-  const lookup = (key: K) => Effect.provideContext(options.lookup(key), context)
-  const { lookupMany } = options
-  const plan = planOf(yield* Lock.Defaults, options, lookup)
-  const memory = memoryOf(options.memory)
-  const built = yield* build(
-    yield* CacheBackend,
-    ["memo", options.name],
-    options.key,
-    plan,
-    memory,
-    lookupMany && ((keys) => Effect.provideContext(lookupMany(keys), context))
-  )
-  return built as Memo<K, A, E | Failure<W, B>>
+  const envelope = Envelope.make(options.success, options.error)
+  return yield* start(options, options.key, () => envelope)
 })
+
+/**
+ * Makes a memo whose keys are requests that say themselves how their results are
+ * stored, as `Persistable.Class` of Effect makes them.
+ *
+ * **When to use**
+ *
+ * Use it in the place of Effect's `PersistedCache`: with the same request classes
+ * and the same lookup, a value is computed once for all processes, and not once
+ * in each.
+ *
+ * **Details**
+ *
+ * The key is the primary key of the request. Its schemas are those of the request,
+ * so that requests of several classes may share a memo. Schemas that need services
+ * are not accepted.
+ *
+ * **Gotchas**
+ *
+ * Two classes that share a memo need primary keys that differ, as with
+ * `PersistedCache`.
+ *
+ * **Example** (A request class as key)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Exit from "effect/Exit"
+ * import * as Persistable from "effect/persistence/Persistable"
+ * import * as Schema from "effect/Schema"
+ * import * as Memo from "effect-lock/Memo"
+ * import { MemoryLayer } from "effect-lock/MemoryBackend"
+ *
+ * class GetUser extends Persistable.Class<{ payload: { id: number } }>()("GetUser", {
+ *   primaryKey: ({ id }) => `user:${id}`,
+ *   success: Schema.Struct({ name: Schema.String })
+ * }) {}
+ *
+ * let lookups = 0
+ * const program = Effect.gen(function*() {
+ *   const users = yield* Memo.makePersisted({
+ *     name: "users",
+ *     lookup: ({ id }: GetUser) => Effect.sync(() => ({ name: `user ${id} of lookup ${++lookups}` })),
+ *     timeToLive: (exit) => Exit.isSuccess(exit) ? "1 hour" : "1 second"
+ *   })
+ *   return yield* Effect.all([users.get(new GetUser({ id: 7 })), users.get(new GetUser({ id: 7 }))])
+ * })
+ *
+ * console.log(await Effect.runPromise(Effect.scoped(program).pipe(Effect.provide(MemoryLayer))))
+ * // => [ { name: 'user 7 of lookup 1' }, { name: 'user 7 of lookup 1' } ]
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const makePersisted = <
+  K extends Persistable.Request,
+  R = never,
+  W extends "fail" | "compute" | "stale" = "fail",
+  B extends "compute" | "fail" = "compute"
+>(
+  options: Omit<Options<Persistable.Success<K>, Persistable.Failure<K>, W, B, K>, "success" | "error"> & {
+    readonly name: string
+    readonly lookup: (request: K) => Effect.Effect<Persistable.Success<K>, Persistable.Failure<K>, R>
+  }
+): Effect.Effect<
+  Memo<K, Persistable.Success<K>, Persistable.Failure<K> | Failure<W, B>>,
+  never,
+  CacheBackend | Scope.Scope | R
+> => start(options, Persistable.keyOf, Persistable.envelopes<K>())
 
 /**
  * Runs an effect once for all who ask, and keeps its result.
@@ -477,7 +568,8 @@ export const memoize = <
       const backend = yield* CacheBackend
       let built = perBackend.get(backend)
       if (built === undefined) {
-        const plan = planOf(yield* Lock.Defaults, options, () => self)
+        const envelope = Envelope.make(options.success, options.error)
+        const plan = planOf(yield* Lock.Defaults, options, () => envelope, () => self)
         built = yield* Scope.provide(build(backend, ["memoize"], identity, plan, memory), backend.scope)
         perBackend.set(backend, built)
       }

@@ -158,6 +158,8 @@ export const layerBackingPersistence: Layer.Layer<Upstream.BackingPersistence, n
  * **When to use**
  *
  * Use it to keep what `PersistedCache` stores in the store that the locks are in.
+ * It looks a value up once in each process; to look it up once in all of them, go
+ * on to `Memo.makePersisted`, which takes the same requests.
  *
  * **Details**
  *

@@ -41,7 +41,7 @@ import * as Watchdog from "./watchdog.ts"
 /** A memo's options, complete and in milliseconds. */
 export interface Plan<K, A, E, R> {
   readonly lookup: (key: K) => Effect.Effect<A, E, R>
-  readonly envelope: Envelope.Envelope<A, E>
+  readonly envelope: (key: K) => Envelope.Envelope<A, E>
   readonly timeToLive: (exit: Exit.Exit<A, E>, key: K) => number
   readonly lock: Resolved
   readonly onWaitTimeout: "fail" | "compute" | "stale"
@@ -202,7 +202,7 @@ const write = Effect.fnUntraced(function*<K, A, E, R>(
   const fresh = Exit.isFailure(exit) && keepsOld
     ? 0
     : plan.timeToLive(exit, key) * (1 + plan.jitter * (2 * random - 1))
-  const bytes = yield* plan.envelope.encode(exit, {
+  const bytes = yield* plan.envelope(key).encode(exit, {
     writtenAt: now.wall,
     freshUntil: now.wall + fresh,
     costMillis: Math.max(0, Deadline.elapsed(began, now))
@@ -268,7 +268,7 @@ export const judge = Effect.fnUntraced(function*<K, A, E, R>(
   target: Target<K>,
   { bytes, version }: Value
 ): Effect.fn.Return<Found<A, E>, never, R> {
-  const entry = plan.envelope.decode(bytes)
+  const entry = plan.envelope(target.key).decode(bytes)
   if (entry._tag === "TooLarge") return entry
   if (entry._tag === "Garbage") {
     yield* Effect.annotateLogs(

@@ -1,0 +1,30 @@
+/**
+ * Requests that say themselves under which key, and by which schemas, their
+ * results are stored. What is taken from upstream's unstable module is taken here.
+ */
+import * as Persistable from "effect/persistence/Persistable"
+import * as PrimaryKey from "effect/PrimaryKey"
+import type * as Schema from "effect/Schema"
+import * as Envelope from "./envelope.ts"
+
+/** A request whose schemas need no services. */
+export type Request = Persistable.Persistable<Schema.Codec<unknown, unknown>, Schema.Codec<unknown, unknown>>
+
+export type Success<Q extends Request> = Persistable.Success<Q>
+
+export type Failure<Q extends Request> = Persistable.Error<Q>
+
+export const keyOf: (request: Request) => string = PrimaryKey.value
+
+/** The envelope of each request, built once for each pair of schemas. */
+export const envelopes = <Q extends Request>(): (request: Q) => Envelope.Envelope<Success<Q>, Failure<Q>> => {
+  const built = new WeakMap<object, WeakMap<object, Envelope.Envelope<Success<Q>, Failure<Q>>>>()
+  return (request) => {
+    const { error, success } = request[Persistable.symbol]
+    let bySuccess = built.get(success)
+    if (bySuccess === undefined) built.set(success, bySuccess = new WeakMap())
+    let envelope = bySuccess.get(error)
+    if (envelope === undefined) bySuccess.set(error, envelope = Envelope.make(success, error))
+    return envelope
+  }
+}
