@@ -17,7 +17,7 @@ const layers = {
     imports: ["values"]
   },
   contract: {
-    modules: ["CacheBackend", "Lease"],
+    modules: ["CacheBackend", "Lease", "internal/derived"],
     imports: ["values", "contract"]
   },
   engine: {

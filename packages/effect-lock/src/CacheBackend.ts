@@ -30,10 +30,12 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FiberSet from "effect/FiberSet"
-import * as Option from "effect/Option"
+import * as Layer from "effect/Layer"
+import type * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { Holder } from "./Holder.ts"
 import { answerWithin, bounded } from "./internal/bounded.ts"
+import { derive } from "./internal/derived.ts"
 import type { CacheBackendError } from "./LockError.ts"
 
 /**
@@ -432,6 +434,13 @@ export interface Lookups {
   ) => Effect.Effect<boolean, CacheBackendError>
 
   /**
+   * Tells those who watch that the value of the key has this version now, or
+   * `Infinity` that it was invalidated: for values whose locks are in another
+   * store. A store that cannot tell does nothing.
+   */
+  readonly announce: (key: string, version: number) => Effect.Effect<void, CacheBackendError>
+
+  /**
    * Calls `changed` with each key that is announced and the version of its value
    * now, `Infinity` if it was invalidated; and with `undefined` when announcements
    * may have been lost. As long as the scope lives. A store that cannot tell does
@@ -542,7 +551,7 @@ export const make = Effect.fnUntraced(function*(options: {
   readonly lookups?: Lookups | undefined
 }): Effect.fn.Return<CacheBackend["Service"], never, Scope.Scope> {
   const { capabilities, leases, name, timeLimit, values } = options
-  const lookups = options.lookups ?? deriveLookups(leases, values)
+  const lookups = options.lookups ?? derive(leases, values)
   const scope = yield* Effect.scope
   const background = yield* FiberSet.make<void>()
   const closing = Deferred.makeUnsafe<void>()
@@ -579,64 +588,97 @@ export const make = Effect.fnUntraced(function*(options: {
     },
     lookups: {
       ...lookups,
-      invalidate: (key, mark, announce) => limited("invalidate", lookups.invalidate(key, mark, announce))
+      invalidate: (key, mark, announce) => limited("invalidate", lookups.invalidate(key, mark, announce)),
+      announce: (key, version) => limited("announce", lookups.announce(key, version))
     }
   }
-})
-
-const DAY = 86_400_000
-
-/**
- * The lookups of a store that has no single step for them. Where two steps leave
- * a gap, versions close it: a value that came in between is not overwritten.
- */
-const deriveLookups = (leases: Leases, values: Values): Lookups => ({
-  getOrAcquire: Effect.fnUntraced(function*(request): Effect.fn.Return<
-    Found | GrantedLookup | Contended,
-    CacheBackendError
-  > {
-    const { key, seen, token } = request
-    const before = yield* values.get(key)
-    if (Option.isSome(before) && before.value.version > seen) return { _tag: "Found", ...before.value }
-    const answer = yield* leases.acquire(request)
-    if (answer._tag === "Contended") return answer
-    const after = yield* values.get(key)
-    if (Option.isNone(after)) return { ...answer, version: 0 }
-    if (after.value.version <= seen) return { ...answer, version: after.value.version }
-    yield* leases.withdraw(key, token)
-    return { _tag: "Found", ...after.value }
-  }),
-
-  settle: Effect.fnUntraced(function*({ bytes, expected, key, timeToLiveMillis, token }): Effect.fn.Return<
-    Settled | Outdated | NotHeld,
-    CacheBackendError
-  > {
-    const held = yield* leases.inspect(key)
-    if (Option.isNone(held)) return { _tag: "NotHeld", reason: "Vanished" }
-    if (held.value.token !== token) return { _tag: "NotHeld", reason: "Stolen" }
-    let version: Option.Option<number> = Option.some(0)
-    if (timeToLiveMillis > 0) {
-      const stored = Option.match(yield* values.get(key), { onNone: () => 0, onSome: (value) => value.version })
-      version = stored > expected ? Option.none() : yield* values.compareAndSet(key, bytes, timeToLiveMillis, stored)
-    }
-    yield* leases.release(key, token)
-    return Option.match(version, {
-      onNone: () => ({ _tag: "Outdated" }),
-      onSome: (version) => ({ _tag: "Settled", version })
-    })
-  }),
-
-  invalidate: Effect.fnUntraced(function*(key, mark): Effect.fn.Return<boolean, CacheBackendError> {
-    if (Option.isNone(yield* leases.inspect(key))) return yield* values.remove(key)
-    const before = yield* values.get(key)
-    yield* values.set(key, mark, DAY)
-    return Option.isSome(before)
-  }),
-
-  watch: () => Effect.void
 })
 
 // Of the real clock, also where a `TestClock` rules: nobody advances it any more while a test's layers are closed.
 // With what a release waits for before (internal/release), it leaves some of the second in which a process ends.
 const patiently = (effect: Effect.Effect<void>) =>
   Effect.provideService(bounded(effect, 300, () => Exit.void), Clock.Clock, Clock.Clock.defaultValue())
+
+/** The leases of a backend, each call bounded as its own engine would bound it. */
+const boundedLeases = ({ leases, name, timeLimitMillis }: CacheBackend["Service"]): Leases => {
+  const limited = <Q extends { readonly withinMillis: number }, A>(
+    operation: string,
+    call: (request: Q) => Effect.Effect<A, CacheBackendError>
+  ) =>
+  (request: Q) => {
+    const withinMillis = Math.min(request.withinMillis, timeLimitMillis)
+    return answerWithin(call({ ...request, withinMillis }), withinMillis, name, operation)
+  }
+  return timeLimitMillis === Infinity
+    ? leases
+    : { ...leases, acquire: limited("acquire", leases.acquire), renew: limited("renew", leases.renew) }
+}
+
+/**
+ * One backend of two: locks in one store, values in another.
+ *
+ * **When to use**
+ *
+ * Use it where one store is good for only one of them: locks in a store that
+ * forgets nothing, values in one that is large and throws old ones away.
+ *
+ * **Details**
+ *
+ * The capabilities, durability among them, are those of the store of the locks.
+ * What is announced goes through the store of the values. Each operation has the
+ * time limit of its own store, and a step of a memo, which is made of operations
+ * of both, twice the sum. Two equal layers are one store, as everywhere in
+ * Effect; `Layer.fresh` makes another.
+ *
+ * **Gotchas**
+ *
+ * A memo takes more round trips than in one store, and a process that waits for a
+ * value is not sent it, but reads it in its turn. A value is written only after
+ * its lock was seen held, and never over a newer one. That is not one step: a
+ * write that reaches its store late may be stored although its lease is over.
+ *
+ * **Example** (Locks here, values there)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Layer from "effect/Layer"
+ * import * as Schema from "effect/Schema"
+ * import * as CacheBackend from "effect-lock/CacheBackend"
+ * import * as Memo from "effect-lock/Memo"
+ * import { MemoryLayer } from "effect-lock/MemoryBackend"
+ *
+ * const live = CacheBackend.combine({ leases: MemoryLayer, values: Layer.fresh(MemoryLayer) })
+ *
+ * const program = Effect.gen(function*() {
+ *   const answer = yield* Effect.succeed(42).pipe(
+ *     Memo.memoize("answer", { success: Schema.Number, timeToLive: "1 hour" })
+ *   )
+ *   return [(yield* CacheBackend.CacheBackend).name, answer]
+ * })
+ *
+ * console.log(await Effect.runPromise(Effect.provide(program, live))) // => [ 'memory+memory', 42 ]
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const combine = <E1, R1, E2, R2>(options: {
+  readonly leases: Layer.Layer<CacheBackend, E1, R1>
+  readonly values: Layer.Layer<CacheBackend, E2, R2>
+}): Layer.Layer<CacheBackend, E1 | E2, R1 | R2> =>
+  Layer.flatMap(options.leases, (locking) =>
+    Layer.flatMap(options.values, (storing) => {
+      const [locks, store] = [Context.get(locking, CacheBackend), Context.get(storing, CacheBackend)]
+      const leases = boundedLeases(locks)
+      return Layer.effect(
+        CacheBackend,
+        make({
+          name: `${locks.name}+${store.name}`,
+          capabilities: locks.capabilities,
+          timeLimit: 2 * (locks.timeLimitMillis + store.timeLimitMillis),
+          leases,
+          values: store.values,
+          lookups: derive(leases, store.values, store.lookups)
+        })
+      )
+    }))

@@ -374,6 +374,8 @@ const makeLookups = (
         return existed
       }),
 
+    announce: (key, version) => Effect.sync(() => tell(key, version, true)),
+
     watch: (changed) =>
       Effect.asVoid(Effect.acquireRelease(
         Effect.sync(() => watchers.add(changed)),

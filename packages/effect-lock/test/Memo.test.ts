@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { CacheBackend, make as makeBackend } from "effect-lock/CacheBackend"
+import { CacheBackend, combine, make as makeBackend } from "effect-lock/CacheBackend"
 import * as Memo from "effect-lock/Memo"
 import { MemoryLayer } from "effect-lock/MemoryBackend"
 import * as Effect from "effect/Effect"
@@ -26,6 +26,8 @@ const Derived = Layer.effect(
   )
 ).pipe(Layer.provide(MemoryLayer))
 
+const TwoStores = combine({ leases: MemoryLayer, values: Layer.fresh(MemoryLayer) })
+
 const counter = () => {
   const counted = { lookups: 0 }
   return counted
@@ -50,7 +52,9 @@ const memoOf = <E = never>(
       })
   })
 
-for (const [name, layer] of [["memory", MemoryLayer], ["derived lookups", Derived]] as const) {
+for (
+  const [name, layer] of [["memory", MemoryLayer], ["derived lookups", Derived], ["two stores", TwoStores]] as const
+) {
   describe(`Memo, ${name}`, () => {
     it.effect("many fibers in two processes: one lookup, and all get its value", () =>
       Effect.gen(function*() {

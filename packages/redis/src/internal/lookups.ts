@@ -15,6 +15,7 @@ export const make = (
   subscriber: Subscriber,
   names: Names
 ): Lookups => {
+  const wordOf = (version: number) => version === Infinity ? "invalidated" : String(version)
   const valueOf = (key: string) => names.entry("value", names.escape(key))
 
   return {
@@ -61,6 +62,10 @@ export const make = (
         ]),
         (reply) => reply === "1"
       ),
+
+    // By a script, which a client's key prefix and its other settings leave alone.
+    announce: (key, version) =>
+      Effect.asVoid(connection.run("announce", Scripts.announce, [], [names.changes, wordOf(version), key])),
 
     watch: subscriber.watch
   }

@@ -175,6 +175,17 @@ return take()
 `
 }
 
+export const announce: Script = {
+  sha1: "9e070289fc1df35a4e4e6304121f55a4ca38efe3",
+  lua: `-- Tells those who watch that a value has changed whose lock is elsewhere.
+--
+-- ARGV  1 channel  2 version of the value, or "invalidated"  3 key
+-- Reply "announced"
+redis.call("PUBLISH", ARGV[1], ARGV[2] .. " " .. ARGV[3])
+return "announced"
+`
+}
+
 export const compareAndSet: Script = {
   sha1: "078693f26ba740869f31b6cb1c386a2b144e35a1",
   lua: `-- Writes a value with a new version if the stored version is the expected one.
