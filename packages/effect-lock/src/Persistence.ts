@@ -2,7 +2,8 @@
  * Effect's own persistence on a backend: its `PersistedCache` and whatever else
  * stands on its `Persistence` keep what they store where the locks are.
  *
- * Effect declares those modules unstable; only this one stands on them.
+ * Effect declares those modules unstable; only this one stands on them, and for
+ * the requests `internal/persistable`.
  *
  * A store of Effect is one generation after another. Each entry says of which
  * generation it is, the generation is the version of a value of its own, and both
