@@ -23,6 +23,10 @@ import * as Net from "node:net"
  *   reply comes, instead of delivering it; then it is `pass` again.
  * - `refuse`: cuts all connections, and new ones at once.
  *
+ * No real network loses bytes in the middle of a connection and goes on: call
+ * `cut` before bytes pass again that were lost, or a client may take the answer
+ * to one request for that to another.
+ *
  * @category models
  * @since 0.1.0
  */
