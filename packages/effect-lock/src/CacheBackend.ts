@@ -401,6 +401,23 @@ export interface Outdated {
 }
 
 /**
+ * How many bytes `settle` sends to each of those who wait. What is longer, they
+ * read.
+ *
+ * **Example** (Where a message ends)
+ *
+ * ```ts
+ * import { LONGEST_TOLD } from "effect-lock/CacheBackend"
+ *
+ * console.log(LONGEST_TOLD) // => 65536
+ * ```
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const LONGEST_TOLD = 65_536
+
+/**
  * The operations that concern a value and the lock of the same key in one step.
  *
  * @category models
@@ -416,7 +433,9 @@ export interface Lookups {
   /**
    * If `token` holds the lock: stores the bytes unless the value is newer than
    * expected, frees the lock, drops all tickets of the key and tells their
-   * owners the bytes as `Settled`. Otherwise changes nothing.
+   * owners the bytes as `Settled`; where the bytes are stored and longer than
+   * `LONGEST_TOLD`, it says `TryAgain` instead, and they find them. Otherwise
+   * changes nothing.
    *
    * The answer lost: repeated, it is `NotHeld`, and the value is stored.
    */

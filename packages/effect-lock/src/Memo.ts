@@ -7,12 +7,12 @@
  * to its callers because the store fails.
  *
  * Start with {@link memoize}; {@link make} is the same for many keys.
- * `internal/lookup` is the protocol, `internal/envelope` what is stored.
+ * `internal/lookup` is the protocol, `internal/envelope` what is stored,
+ * `internal/stored` how it is compressed, encrypted and cut into chunks.
  *
  * @since 0.1.0
  */
 import * as Cache from "effect/Cache"
-import * as Clock from "effect/Clock"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
@@ -21,16 +21,19 @@ import * as Fiber from "effect/Fiber"
 import { identity } from "effect/Function"
 import * as Hash from "effect/Hash"
 import * as Option from "effect/Option"
+import type * as Redacted from "effect/Redacted"
 import type * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import { CacheBackend } from "./CacheBackend.ts"
 import * as Batch from "./internal/batch.ts"
+import * as Cipher from "./internal/cipher.ts"
 import * as Envelope from "./internal/envelope.ts"
 import * as Held from "./internal/held.ts"
 import * as Lookup from "./internal/lookup.ts"
 import { nameOf } from "./internal/name.ts"
 import * as Resolve from "./internal/options.ts"
 import * as Persistable from "./internal/persistable.ts"
+import * as Stored from "./internal/stored.ts"
 import * as Lock from "./Lock.ts"
 import { type CacheBackendError, InvalidOption, LockReentered, type LockTimeout } from "./LockError.ts"
 
@@ -128,8 +131,23 @@ export interface Options<
   /** Keeps up to `capacity` values in this process too, each for `timeToLive` at most; told when they change. Default: none. */
   readonly memory?: { readonly capacity: number; readonly timeToLive: Duration.Input } | undefined
 
-  /** A result that is larger is returned and not stored. Default: 1 MiB. */
+  /**
+   * A result that is larger, as JSON, is returned and not stored. What is stored
+   * as more than 1 MiB is kept in chunks of that size, for 30 days at most.
+   * Default: 64 MiB.
+   */
   readonly maxValueBytes?: number | undefined
+
+  /** Makes what is stored smaller. With another setting than it was written with, a value is a miss. Default: none. */
+  readonly compression?: "gzip" | undefined
+
+  /**
+   * Hides values and keys from the store: AES-256-GCM under a key of 32 bytes.
+   * An entry has a keyed digest for a name; `name` stays readable, and so do
+   * times and sizes. What was changed, moved to another entry or written with
+   * another key is a miss. Give a memo a new key after some 2^32 writes. Default: none.
+   */
+  readonly encryption?: { readonly key: Redacted.Redacted<Uint8Array> } | undefined
 }
 
 /**
@@ -180,17 +198,28 @@ const fraction = (option: string, value: number, most: number): number => {
   throw new InvalidOption({ option, value: String(value), bound: `between 0 and ${most}` })
 }
 
+/** How the results of each key are written, given how bodies are. */
+type EnvelopeOf<K, A, E> = (settings: Envelope.Settings) => (key: K) => Envelope.Envelope<A, E>
+
 const planOf = <K, A, E, R, W extends "fail" | "compute" | "stale", B extends "compute" | "fail">(
   defaults: Parameters<typeof Resolve.resolve>[0],
   options: Omit<Options<A, E, W, B, K>, "success" | "error">,
-  envelope: (key: K) => Envelope.Envelope<A, E>,
+  envelopeOf: EnvelopeOf<K, A, E>,
   lookup: (key: K) => Effect.Effect<A, E, R>
 ): Lookup.Plan<K, A, E, R> => {
-  const { leaseDuration, timeToLive, waitTimeout } = options
+  const { compression, encryption, leaseDuration, timeToLive, waitTimeout } = options
+  if (compression !== undefined && compression !== "gzip") {
+    throw new InvalidOption({ option: "compression", value: String(compression), bound: `"gzip"` })
+  }
+  const isCompressed = compression === "gzip"
+  const cipher = encryption && Cipher.make(encryption.key)
+  const envelope = envelopeOf({ isCompressed, isEncrypted: encryption !== undefined })
+  const maxValueBytes = fraction("maxValueBytes", options.maxValueBytes ?? 64 * 1_048_576, Number.MAX_SAFE_INTEGER)
   const fixed = typeof timeToLive === "function" ? undefined : Resolve.duration("timeToLive", timeToLive)
   return {
     lookup,
-    envelope,
+    format: (key) => ({ envelope: envelope(key), isCompressed, cipher, maxValueBytes }),
+    cipher,
     timeToLive: (exit, key) =>
       typeof timeToLive === "function"
         ? Resolve.duration("timeToLive", timeToLive(exit, key))
@@ -205,7 +234,7 @@ const planOf = <K, A, E, R, W extends "fail" | "compute" | "stale", B extends "c
     graceMillis: Resolve.duration("grace", options.grace ?? 0),
     earlyRefresh: fraction("earlyRefresh", options.earlyRefresh ?? 0, 1000),
     jitter: fraction("jitter", options.jitter ?? 0.05, 0.9),
-    maxValueBytes: fraction("maxValueBytes", options.maxValueBytes ?? 1_048_576, Number.MAX_SAFE_INTEGER),
+    maxValueBytes,
     announces: options.memory !== undefined,
     refreshing: new Set()
   }
@@ -239,7 +268,13 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
   memory: Memory | undefined,
   lookupMany?: LookupMany<K, A, E, R> | undefined
 ): Effect.fn.Return<Built<K, A, E | StoreFailure, R>, never, Scope.Scope> {
-  const targetOf = (key: K): Lookup.Target<K> => ({ key, name: nameOf(prefix.concat(keyOf(key))) })
+  const targetOf = (key: K): Effect.Effect<Lookup.Target<K>> =>
+    Effect.suspend(() => {
+      const name = nameOf(prefix.concat(keyOf(key)))
+      return plan.cipher === undefined
+        ? Effect.succeed({ key, name })
+        : Effect.map(plan.cipher.nameOf(name), (digest) => ({ key, name: nameOf([...prefix, digest]) }))
+    })
 
   // Nobody in this process asks the store for what another fiber is asking for. Kept beyond that only with `memory`.
   const flights = yield* Cache.makeWith(
@@ -272,41 +307,29 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
     yield* Effect.forkScoped(watching, { startImmediately: true })
   }
 
-  /** What the store has of several keys, read in one step, as far as it serves. */
-  const readMany = Effect.fnUntraced(function*(targets: ReadonlyMap<string, Lookup.Target<K>>) {
-    const found = new Map<string, Lookup.Loaded<A, E>>()
-    const read = yield* Effect.exit(Lookup.read(backend, Array.from(targets.keys())))
-    if (Exit.isFailure(read)) return found
-    for (const [i, target] of Array.from(targets.values()).entries()) {
-      const value = read.value[i]!
-      if (Option.isNone(value)) continue
-      const judged = yield* Lookup.judge(plan, backend, yield* Clock.Clock, target, value.value)
-      if (judged._tag === "Serves") found.set(target.name, judged.loaded)
-    }
-    return found
-  })
-
   const resultOf = <E2, R2>(loaded: Effect.Effect<Lookup.Loaded<A, E>, E2, R2>): Effect.Effect<A, E | E2, R2> =>
     Effect.flatMap(loaded, ({ exit }) => exit)
 
   const get = (key: K) =>
-    Effect.withFiber<A, E | StoreFailure, R>((fiber) => {
-      const target = targetOf(key)
-      return Held.find(fiber, backend, target.name) === undefined
-        ? resultOf(Cache.get(flights, new Flight(target.name, Lookup.load(plan, backend, target))))
-        // It would wait for itself.
-        : Effect.die(new LockReentered({ key: target.name }))
-    })
+    Effect.flatMap(
+      targetOf(key),
+      (target) =>
+        Effect.withFiber<A, E | StoreFailure, R>((fiber) =>
+          Held.find(fiber, backend, target.name) === undefined
+            ? resultOf(Cache.get(flights, new Flight(target.name, Lookup.load(plan, backend, target))))
+            // It would wait for itself.
+            : Effect.die(new LockReentered({ key: target.name }))
+        )
+    )
 
   return {
     get,
     getMany: Effect.fnUntraced(function*(keys) {
-      const targets = new Map(keys.map(targetOf).map((target) => [target.name, target]))
-      const stored = yield* readMany(targets)
+      const asked = yield* Effect.forEach(keys, targetOf)
+      const targets = new Map(asked.map((target) => [target.name, target]))
+      const stored = yield* Lookup.readMany(plan, backend, Array.from(targets.values()))
       const missing = Array.from(targets.keys()).filter((name) => !stored.has(name))
-      const batch = lookupMany !== undefined && missing.length > 1
-        ? Batch.make(missing, lookupMany, (key) => targetOf(key).name)
-        : undefined
+      const batch = lookupMany !== undefined && missing.length > 1 ? Batch.make(missing, lookupMany) : undefined
       const started = new Set<string>()
       const fibers = new Map<string, Fiber.Fiber<A, E | StoreFailure>>()
       for (const target of targets.values()) {
@@ -322,31 +345,29 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
         // Another fiber is at it already, so this key has no part in the batch.
         if (!started.has(name)) batch?.pass(name)
       }
-      return yield* Effect.forEach(keys, (key) => Fiber.await(fibers.get(targetOf(key).name)!))
+      return yield* Effect.forEach(asked, ({ name }) => Fiber.await(fibers.get(name)!))
     }),
 
     refresh: (key) =>
-      Effect.suspend(() => {
-        const target = targetOf(key)
-        return Effect.ensuring(resultOf(Lookup.refresh(plan, backend, target)), drop(target.name))
-      }),
+      Effect.flatMap(
+        targetOf(key),
+        (target) => Effect.ensuring(resultOf(Lookup.refresh(plan, backend, target)), drop(target.name))
+      ),
 
     invalidate: (key) =>
-      Effect.suspend(() => {
-        const { name } = targetOf(key)
+      Effect.flatMap(targetOf(key), ({ name }) =>
         // Whoever asks from now on must not be given what was looked up before.
-        return Effect.ensuring(
-          Effect.asVoid(backend.lookups.invalidate(name, Envelope.mark, plan.announces)),
-          drop(name)
-        )
-      }),
+        Effect.ensuring(Lookup.invalidate(plan, backend, name), drop(name))),
 
     peek: (key) =>
-      Effect.suspend(() =>
-        Effect.map(backend.values.get(targetOf(key).name), (stored) => {
-          const entry = Option.isSome(stored) ? plan.envelope(key).decode(stored.value.bytes) : undefined
-          return entry?._tag === "Result" && Exit.isSuccess(entry.exit) ? Option.some(entry.exit.value) : Option.none()
-        })
+      Effect.flatMap(
+        targetOf(key),
+        ({ name }) =>
+          Effect.flatMap(backend.values.get(name), (stored) =>
+            Option.isNone(stored)
+              ? Effect.succeedNone
+              : Effect.map(Stored.read(plan.format(key), backend, name, stored.value.bytes), (entry) =>
+                entry._tag === "Result" && Exit.isSuccess(entry.exit) ? Option.some(entry.exit.value) : Option.none()))
       )
   }
 })
@@ -374,7 +395,7 @@ const start = Effect.fnUntraced(function*<
     readonly lookupMany?: LookupMany<K, A, E, R> | undefined
   },
   keyOf: (key: K) => Key,
-  envelope: (key: K) => Envelope.Envelope<A, E>
+  envelopeOf: EnvelopeOf<K, A, E>
 ): Effect.fn.Return<Memo<K, A, E | Failure<W, B>>, never, CacheBackend | Scope.Scope | R> {
   if (options.name === "") {
     throw new InvalidOption({ option: "name", value: `""`, bound: "a string that is not empty" })
@@ -382,7 +403,7 @@ const start = Effect.fnUntraced(function*<
   const context = yield* Effect.context<R>()
   const lookup = (key: K) => Effect.provideContext(options.lookup(key), context)
   const { lookupMany } = options
-  const plan = planOf(yield* Lock.Defaults, options, envelope, lookup)
+  const plan = planOf(yield* Lock.Defaults, options, envelopeOf, lookup)
   const memory = memoryOf(options.memory)
   const built = yield* build(
     yield* CacheBackend,
@@ -454,8 +475,11 @@ export const make = Effect.fnUntraced(function*<
     readonly lookupMany?: LookupMany<K, A, E, R> | undefined
   }
 ): Effect.fn.Return<Memo<K, A, E | Failure<W, B>>, never, CacheBackend | Scope.Scope | R> {
-  const envelope = Envelope.make(options.success, options.error)
-  return yield* start(options, options.key, () => envelope)
+  const { error, success } = options
+  return yield* start(options, options.key, (settings) => {
+    const envelope = Envelope.make(success, error, settings)
+    return () => envelope
+  })
 })
 
 /**
@@ -525,7 +549,7 @@ export const makePersisted = <
   Memo<K, Persistable.Success<K>, Persistable.Failure<K> | Failure<W, B>>,
   never,
   CacheBackend | Scope.Scope | R
-> => start(options, Persistable.keyOf, Persistable.envelopes<K>())
+> => start(options, Persistable.keyOf, Persistable.envelopes<K>)
 
 /**
  * Runs an effect once for all who ask, and keeps its result.
@@ -568,8 +592,16 @@ export const memoize = <
       const backend = yield* CacheBackend
       let built = perBackend.get(backend)
       if (built === undefined) {
-        const envelope = Envelope.make(options.success, options.error)
-        const plan = planOf(yield* Lock.Defaults, options, () => envelope, () => self)
+        const { error, success } = options
+        const plan = planOf(
+          yield* Lock.Defaults,
+          options,
+          (settings) => {
+            const envelope = Envelope.make(success, error, settings)
+            return () => envelope
+          },
+          () => self
+        )
         built = yield* Scope.provide(build(backend, ["memoize"], identity, plan, memory), backend.scope)
         perBackend.set(backend, built)
       }

@@ -191,7 +191,9 @@ const makeLeases = (nextFence: () => number) => {
     for (const [token, ticket] of place?.tickets ?? []) {
       const mailbox = mailboxes.get(token)
       if (mailbox === undefined || ticket.expiresAt <= now) continue
-      mailbox.turn = { _tag: "Settled", bytes: bytes.slice(), version }
+      mailbox.turn = version > 0 && bytes.length > Backend.LONGEST_TOLD
+        ? { _tag: "TryAgain" }
+        : { _tag: "Settled", bytes: new Uint8Array(bytes), version }
       dispatcher.scheduleTask(() => mailbox.wake(), 0)
     }
     places.delete(key)
@@ -301,14 +303,16 @@ const makeValues = (nextVersion: () => number) => {
   const write = (key: string, bytes: Uint8Array, timeToLiveMillis: number, now: number): number => {
     sweep(now)
     const version = nextVersion()
-    // A copy: the caller may reuse its buffer, as it may with any other store.
-    entries.set(key, { bytes: bytes.slice(), version, expiresAt: now + timeToLiveMillis })
+    // A copy, which `slice` of a Node buffer is not: the caller may reuse it, as it may with any other store.
+    entries.set(key, { bytes: new Uint8Array(bytes), version, expiresAt: now + timeToLiveMillis })
     return version
   }
 
   const get = (key: string, now: number): Option.Option<Backend.Value> => {
     const stored = read(key, now)
-    return stored === undefined ? Option.none() : Option.some({ bytes: stored.bytes.slice(), version: stored.version })
+    return stored === undefined
+      ? Option.none()
+      : Option.some({ bytes: new Uint8Array(stored.bytes), version: stored.version })
   }
 
   const values: Backend.Values = {

@@ -18,7 +18,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Upstream from "effect/persistence/Persistence"
 import { CacheBackend, type Value } from "./CacheBackend.ts"
-import * as Envelope from "./internal/envelope.ts"
+import { fnv } from "./internal/bytes.ts"
 import { nameOf } from "./internal/name.ts"
 import type { CacheBackendError } from "./LockError.ts"
 
@@ -31,7 +31,7 @@ const JSON_AT = 16
 const encoder = new TextEncoder()
 const decoder = new TextDecoder("utf-8", { fatal: true })
 
-const sumOf = (bytes: Uint8Array): number => Envelope.fnv(bytes, GENERATION, 0x811c9dc5)
+const sumOf = (bytes: Uint8Array): number => fnv(bytes, GENERATION)
 
 const encode = (generation: number, value: object): Uint8Array => {
   const json = encoder.encode(JSON.stringify(value))

@@ -301,6 +301,28 @@ describe("Memo", () => {
       assert.deepStrictEqual(reasons(stale!), ["Fail LockTimeout"])
     }).pipe(Effect.provide(MemoryLayer)))
 
+  it.effect("an entry and its lock have the name of the memo and the parts of the key, which cannot be mistaken", () =>
+    Effect.gen(function*() {
+      const { leases, values } = yield* CacheBackend
+      let isHeld = false
+      const memo = yield* Memo.make({
+        name: "a/b",
+        key: (key: ReadonlyArray<string>) => key,
+        lookup: () =>
+          Effect.map(leases.inspect("memo/a%2Fb/c%2Fd/100%25"), (held) => {
+            isHeld = Option.isSome(held)
+            return "value"
+          }),
+        success: Schema.String,
+        timeToLive: "1 minute"
+      })
+      yield* memo.get(["c/d", "100%"])
+      assert.isTrue(isHeld)
+      assert.isTrue(Option.isSome(yield* values.get("memo/a%2Fb/c%2Fd/100%25")))
+      assert.isTrue(Option.isNone(yield* memo.peek(["c", "d", "100%"])))
+      assert.isTrue(Option.isNone(yield* memo.peek(["c/d/100%"])))
+    }).pipe(Effect.provide(MemoryLayer)))
+
   it.effect("another schema is a miss, and so is whatever was not written by a memo", () =>
     Effect.gen(function*() {
       const counted = counter()

@@ -18,8 +18,7 @@ interface Part<K, A, E> {
 
 export const make = <K, A, E, R>(
   names: Iterable<string>,
-  lookupMany: (keys: ReadonlyArray<K>) => Effect.Effect<ReadonlyArray<Exit.Exit<A, E>>, E, R>,
-  nameOf: (key: K) => string
+  lookupMany: (keys: ReadonlyArray<K>) => Effect.Effect<ReadonlyArray<Exit.Exit<A, E>>, E, R>
 ): Batch<K, A, E, R> => {
   const awaited = new Set(names)
   const parts: Array<Part<K, A, E>> = []
@@ -47,13 +46,13 @@ export const make = <K, A, E, R>(
 
   return {
     pass: report,
-    lookup: (key) =>
+    lookup: ({ key, name }) =>
       Effect.flatMap(Effect.context<R>(), (context) => {
         const result = Deferred.makeUnsafe<A, E>()
         parts.push({ key, result })
         left++
         begin = () => Effect.runForkWith(context)(run)
-        report(nameOf(key))
+        report(name)
         return Effect.onInterrupt(Deferred.await(result), () =>
           Effect.sync(() => {
             if (--left === 0) fiber?.interruptUnsafe()

@@ -2,21 +2,25 @@
  * What a memo stores: a header and the result of a lookup.
  *
  * The header says how the rest was written. What was written in any other way,
- * by another schema, another version, or not by a memo at all, is `Garbage`: a
- * miss, which the next write heals, never a wrong value and never an error.
+ * by another schema, with other settings, by another version, or not by a memo at
+ * all, is `Garbage`: a miss, which the next write heals, never a wrong value and
+ * never an error.
  *
  *      0  0xEF "L"
  *      2  version of this format
  *      3  kind
- *      4  fingerprint of the schemas and settings, 8 bytes
- *     12  when it was written, wall clock in ms, float64
- *     20  until when it is fresh, wall clock in ms, float64
- *     28  what the lookup cost, in ms, float32
- *     32  a sum of all other bytes: every changed byte is noticed
- *     36  the result, as JSON
+ *      4  fingerprint of the schemas, 8 bytes
+ *     12  how the body is written: codec, compression, encryption
+ *     15  0 if the body follows, 1 if a manifest of its chunks does
+ *     16  when it was written, wall clock in ms, float64
+ *     24  until when it is fresh, wall clock in ms, float64
+ *     32  what the lookup cost, in ms, float32
+ *     36  a sum of all other bytes: every changed byte is noticed
+ *     40  the body: the result as JSON, compressed, then encrypted
  */
 import * as Exit from "effect/Exit"
 import * as Schema from "effect/Schema"
+import { around, fnv, hex } from "./bytes.ts"
 
 /** When a result was written, until when it is fresh, and how long its lookup took, in milliseconds. */
 export interface Times {
@@ -34,16 +38,28 @@ export type Entry<A, E> =
   | { readonly _tag: "Mark" }
   | { readonly _tag: "Garbage"; readonly why: string }
 
+/** How bodies are written. */
+export interface Settings {
+  readonly isCompressed: boolean
+  readonly isEncrypted: boolean
+}
+
 export interface Envelope<A, E> {
-  /** The bytes of a result, or why it cannot be written. */
+  /** Header and JSON of a result, or why it cannot be written. `finish` makes it an entry. */
   readonly encode: (exit: Exit.Exit<A, E>, times: Times) => Exit.Exit<Uint8Array, unknown>
-  readonly decode: (bytes: Uint8Array) => Entry<A, E>
+  /** What an entry means, or `undefined` if its header is this memo's and every byte is as it was written. */
+  readonly check: (entry: Uint8Array) => Entry<A, E> | undefined
+  /** The result in a body, as JSON, with the header of its entry. */
+  readonly decode: (entry: Uint8Array, body: Uint8Array) => Entry<A, E>
 }
 
 const FORMAT = 1
-const SUM = 32
-const HEADER = 36
 const FINGERPRINT = 4
+const SETTINGS = 12
+const IN_CHUNKS = 15
+const SUM = 36
+const HEADER = 40
+const JSON_CODEC = 1
 const MARK = 0
 const TOO_LARGE = 1
 const SUCCESS = 2
@@ -52,26 +68,16 @@ const FAILURE = 3
 const encoder = new TextEncoder()
 const decoder = new TextDecoder("utf-8", { fatal: true })
 
-/** FNV-1a (draft-eastlake-fnv): whatever single byte is changed, the sum changes. */
-export const fnv = (bytes: Uint8Array, from: number, start: number): number => {
-  let hash = start
-  for (let i = from; i < bytes.length; i++) hash = Math.imul(hash ^ bytes[i]!, 0x01000193)
-  return hash
-}
-
-const sumOf = (bytes: Uint8Array): number => fnv(bytes, HEADER, fnv(bytes.subarray(0, SUM), 0, 0x811c9dc5))
-
 /** 64 bits that tell one way of writing from another. */
 const fingerprintOf = (text: string): Uint8Array => {
   const bytes = new DataView(new ArrayBuffer(8))
-  bytes.setInt32(0, fnv(encoder.encode(text), 0, 0x811c9dc5))
+  bytes.setInt32(0, fnv(encoder.encode(text)))
   bytes.setInt32(4, fnv(encoder.encode(text), 0, 0x01234567))
   return new Uint8Array(bytes.buffer)
 }
 
 /** Names a key in a log without telling it. */
-export const hash = (text: string): string =>
-  Array.from(fingerprintOf(text), (byte) => byte.toString(16).padStart(2, "0")).join("")
+export const hash = (text: string): string => hex(fingerprintOf(text))
 
 const bare = (kind: number): Uint8Array => Uint8Array.of(0xef, 0x4c, FORMAT, kind)
 
@@ -81,18 +87,50 @@ export const mark: Uint8Array = bare(MARK)
 /** Is stored instead of a result that is too large. */
 export const tooLarge: Uint8Array = bare(TOO_LARGE)
 
-const garbage = (why: string): Entry<never, never> => ({ _tag: "Garbage", why })
+/** The body of an entry, or the manifest of its chunks. */
+export const bodyOf = (entry: Uint8Array): Uint8Array => entry.subarray(HEADER)
+
+export const isInChunks = (entry: Uint8Array): boolean =>
+  entry.length > HEADER && entry[0] === 0xef && entry[1] === 0x4c && entry[2] === FORMAT && entry[IN_CHUNKS] === 1
+
+/** The part of a header that is the same wherever the body is. */
+export const boundOf = (entry: Uint8Array): Uint8Array => {
+  // Not `slice`, which does not copy where a driver gives its own kind of array.
+  const bound = new Uint8Array(entry.subarray(0, SUM))
+  bound[IN_CHUNKS] = 0
+  return bound
+}
+
+/** Makes what was encoded an entry, in place. */
+export const finish = (encoded: Uint8Array): Uint8Array => {
+  new DataView(encoded.buffer, encoded.byteOffset).setInt32(SUM, around(encoded, SUM))
+  return encoded
+}
+
+/** An entry with the header of what was encoded and another body. */
+export const withBody = (encoded: Uint8Array, body: Uint8Array, isInChunks: boolean): Uint8Array => {
+  const entry = new Uint8Array(HEADER + body.length)
+  entry.set(boundOf(encoded))
+  entry[IN_CHUNKS] = isInChunks ? 1 : 0
+  entry.set(body, HEADER)
+  return finish(entry)
+}
+
+export const garbage = (why: string): Entry<never, never> => ({ _tag: "Garbage", why })
 
 /** Builds the codecs once, for all results of one memo. */
 export const make = <A, E>(
   success: Schema.Codec<A, unknown>,
-  error: Schema.Codec<E, unknown> | undefined
+  error: Schema.Codec<E, unknown> | undefined,
+  { isCompressed, isEncrypted }: Settings
 ): Envelope<A, E> => {
   const values = Schema.toCodecJson(success)
   const causes = Schema.toCodecJson(Schema.Cause(error ?? Schema.Never, Schema.Defect()))
-  const fingerprint = fingerprintOf(
+  const manner = new Uint8Array(IN_CHUNKS - FINGERPRINT)
+  manner.set(fingerprintOf(
     JSON.stringify([Schema.toJsonSchemaDocument(values), Schema.toJsonSchemaDocument(causes)])
-  )
+  ))
+  manner.set([JSON_CODEC, isCompressed ? 1 : 0, isEncrypted ? 1 : 0], SETTINGS - FINGERPRINT)
   const encodeValue = Schema.encodeUnknownExit(values)
   const encodeCause = Schema.encodeUnknownExit(causes)
   const decodeValue = Schema.decodeUnknownExit(values)
@@ -104,40 +142,43 @@ export const make = <A, E>(
         const text = encoder.encode(JSON.stringify(json))
         const bytes = new Uint8Array(HEADER + text.length)
         bytes.set(bare(Exit.isSuccess(exit) ? SUCCESS : FAILURE))
-        bytes.set(fingerprint, FINGERPRINT)
+        bytes.set(manner, FINGERPRINT)
         const view = new DataView(bytes.buffer)
-        view.setFloat64(12, times.writtenAt)
-        view.setFloat64(20, times.freshUntil)
-        view.setFloat32(28, times.costMillis)
+        view.setFloat64(16, times.writtenAt)
+        view.setFloat64(24, times.freshUntil)
+        view.setFloat32(32, times.costMillis)
         bytes.set(text, HEADER)
-        view.setInt32(SUM, sumOf(bytes))
         return bytes
       }),
 
-    decode: (bytes) => {
-      const kind = bytes[3]
-      if (bytes[0] !== 0xef || bytes[1] !== 0x4c || bytes[2] !== FORMAT || kind === undefined) {
+    check: (entry) => {
+      const kind = entry[3]
+      if (entry[0] !== 0xef || entry[1] !== 0x4c || entry[2] !== FORMAT || kind === undefined) {
         return garbage("not written by this version")
       }
-      if (bytes.length === mark.length) {
+      if (entry.length === mark.length) {
         return kind === MARK ? { _tag: "Mark" } : kind === TOO_LARGE ? { _tag: "TooLarge" } : garbage("cut off")
       }
-      if (bytes.length <= HEADER || (kind !== SUCCESS && kind !== FAILURE)) return garbage("cut off")
-      if (fingerprint.some((byte, i) => bytes[FINGERPRINT + i] !== byte)) return garbage("of another schema")
-      const view = new DataView(bytes.buffer, bytes.byteOffset, HEADER)
-      if (view.getInt32(SUM) !== sumOf(bytes)) return garbage("damaged")
+      if (entry.length <= HEADER || (kind !== SUCCESS && kind !== FAILURE)) return garbage("cut off")
+      if (manner.some((byte, i) => entry[FINGERPRINT + i] !== byte)) return garbage("of another schema or setting")
+      const view = new DataView(entry.buffer, entry.byteOffset, HEADER)
+      return view.getInt32(SUM) === around(entry, SUM) ? undefined : garbage("damaged")
+    },
+
+    decode: (entry, body) => {
+      const view = new DataView(entry.buffer, entry.byteOffset, HEADER)
       const times: Times = {
-        writtenAt: view.getFloat64(12),
-        freshUntil: view.getFloat64(20),
-        costMillis: view.getFloat32(28)
+        writtenAt: view.getFloat64(16),
+        freshUntil: view.getFloat64(24),
+        costMillis: view.getFloat32(32)
       }
       let json: unknown
       try {
-        json = JSON.parse(decoder.decode(bytes.subarray(HEADER)))
+        json = JSON.parse(decoder.decode(body))
       } catch {
         return garbage("not JSON")
       }
-      if (kind === SUCCESS) {
+      if (entry[3] === SUCCESS) {
         const value = decodeValue(json)
         return Exit.isSuccess(value)
           ? { _tag: "Result", exit: Exit.succeed(value.value), times }

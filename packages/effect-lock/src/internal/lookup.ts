@@ -20,28 +20,32 @@
  * 4. A failure is told to all who wait, and stored only if it has a time to live.
  */
 import * as Cause from "effect/Cause"
-import type * as Clock from "effect/Clock"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import type { CacheBackend, Value } from "../CacheBackend.ts"
-import type { CacheBackendError, LockTimeout } from "../LockError.ts"
+import { CacheBackendError, type LockTimeout } from "../LockError.ts"
 import * as Attempt from "./attempt.ts"
 import { answerWithin } from "./bounded.ts"
+import type * as Cipher from "./cipher.ts"
 import * as Deadline from "./deadline.ts"
 import * as Envelope from "./envelope.ts"
 import type { Resolved } from "./options.ts"
 import * as Outage from "./outage.ts"
 import { runUnder } from "./program.ts"
 import { endBy, release } from "./release.ts"
+import * as Stored from "./stored.ts"
 import * as Tenure from "./tenure.ts"
 import * as Watchdog from "./watchdog.ts"
 
 /** A memo's options, complete and in milliseconds. */
 export interface Plan<K, A, E, R> {
+  readonly format: (key: K) => Stored.Format<A, E>
+  readonly cipher: Cipher.Cipher | undefined
+  readonly maxValueBytes: number
   readonly lookup: (key: K) => Effect.Effect<A, E, R>
-  readonly envelope: (key: K) => Envelope.Envelope<A, E>
   readonly timeToLive: (exit: Exit.Exit<A, E>, key: K) => number
   readonly lock: Resolved
   readonly onWaitTimeout: "fail" | "compute" | "stale"
@@ -53,7 +57,6 @@ export interface Plan<K, A, E, R> {
   readonly earlyRefresh: number
   /** By what fraction a time to live may differ, either way. */
   readonly jitter: number
-  readonly maxValueBytes: number
   readonly announces: boolean
   /** What is refreshed in the background now. */
   readonly refreshing: Set<string>
@@ -91,16 +94,22 @@ interface Turn {
   readonly version: number
 }
 
+/** What the store gave, and what it means. */
+interface Got<A, E> {
+  readonly entry: Envelope.Entry<A, E>
+  readonly version: number
+}
+
 /** The value if there is a newer one than `seen`, or the right to compute it. */
 const ask = <A, E, R, K>(
   plan: Plan<K, A, E, R>,
   backend: Backend,
   clock: Clock.Clock,
-  name: string,
+  { key, name }: Target<K>,
   seen: number,
   waitMillis: number,
   restore: Restore
-): Effect.Effect<Turn | Value, LockTimeout | CacheBackendError> => {
+): Effect.Effect<Turn | Got<A, E>, LockTimeout | CacheBackendError> => {
   let version = 0
   const errand: Attempt.Errand<Value> = {
     ask: (request) =>
@@ -118,9 +127,16 @@ const ask = <A, E, R, K>(
         : { _tag: "Spared", value: turn },
     isPatient: false
   }
-  return Effect.map(
+  return Effect.flatMap(
     Attempt.run(backend, name, { ...plan.lock, waitMillis }, clock, restore, errand),
-    (got) => "_tag" in got ? got.value : { tenure: got, version }
+    (got): Effect.Effect<Turn | Got<A, E>, CacheBackendError> => {
+      if (!("_tag" in got)) return Effect.succeed({ tenure: got, version })
+      const { bytes, version: stored } = got.value
+      return Effect.map(
+        restore(Stored.read(plan.format(key), backend, name, bytes)),
+        (entry) => ({ entry, version: stored })
+      )
+    }
   )
 }
 
@@ -153,13 +169,21 @@ const compute = Effect.fnUntraced(function*<K, A, E, R>(
     if (ended.interrupted) return yield* Effect.interrupt
     return cutOff && isLost ? undefined : notStored(exit)
   }
-  const request = yield* Effect.exit(write(plan, clock, target.key, exit, began, keepsOld))
-  if (Exit.isFailure(request)) {
+  const { exit: written } = yield* runUnder(
+    tenure,
+    write(plan, clock, tenure.backend, target, exit, began, keepsOld, version),
+    restore,
+    true
+  )
+  if (Exit.isFailure(written)) {
     yield* Effect.exit(release(tenure))
-    yield* logAbout(target.name, "effect-lock: the result of a lookup cannot be stored", request.cause)
+    if (!Cause.hasInterrupts(written.cause)) {
+      noteOutage(tenure.backend, clock, written.cause)
+      yield* logAbout(target.name, "effect-lock: the result of a lookup cannot be stored", written.cause)
+    }
     return notStored(exit)
   }
-  const { bytes, freshMillis, timeToLiveMillis } = request.value
+  const { bytes, freshMillis, replaced, timeToLiveMillis } = written.value
   const { backend, key, token } = tenure
   const settled = yield* Effect.exit(endBy(
     tenure,
@@ -178,12 +202,13 @@ const compute = Effect.fnUntraced(function*<K, A, E, R>(
     )
   ))
   if (Exit.isSuccess(settled)) {
-    return settled.value._tag === "Settled" && settled.value.version > 0
-      ? { exit, version: settled.value.version, freshMillis }
-      : notStored(exit)
+    const answer = settled.value
+    if (answer._tag === "Outdated") yield* Stored.discard(plan.maxValueBytes, backend, target.name, bytes)
+    if (answer._tag !== "Settled" || answer.version === 0) return notStored(exit)
+    yield* Stored.discard(plan.maxValueBytes, backend, target.name, replaced)
+    return { exit, version: answer.version, freshMillis }
   }
-  const error = Option.getOrUndefined(Cause.findErrorOption(settled.cause))
-  if (error?._tag === "CacheBackendError") Outage.begin(backend, Tenure.instant(clock).monotonic, error)
+  noteOutage(backend, clock, settled.cause)
   yield* logAbout(target.name, "effect-lock: the result of a lookup was not surely stored", settled.cause)
   return notStored(exit)
 })
@@ -192,27 +217,40 @@ const compute = Effect.fnUntraced(function*<K, A, E, R>(
 const write = Effect.fnUntraced(function*<K, A, E, R>(
   plan: Plan<K, A, E, R>,
   clock: Clock.Clock,
-  key: K,
+  backend: Backend,
+  { key, name }: Target<K>,
   exit: Exit.Exit<A, E>,
   began: Deadline.Instant,
-  keepsOld: boolean
+  keepsOld: boolean,
+  version: number
 ) {
   const random = yield* Random.next
   const now = Tenure.instant(clock)
   const fresh = Exit.isFailure(exit) && keepsOld
     ? 0
     : plan.timeToLive(exit, key) * (1 + plan.jitter * (2 * random - 1))
-  const bytes = yield* plan.envelope(key).encode(exit, {
+  const encoded = yield* plan.format(key).envelope.encode(exit, {
     writtenAt: now.wall,
     freshUntil: now.wall + fresh,
     costMillis: Math.max(0, Deadline.elapsed(began, now))
   })
-  if (bytes.length > plan.maxValueBytes) {
-    return { bytes: Envelope.tooLarge, timeToLiveMillis: Math.min(fresh, TOO_LARGE_MILLIS), freshMillis: 0 }
+  if (encoded.length > plan.maxValueBytes) {
+    const timeToLiveMillis = Math.min(fresh, TOO_LARGE_MILLIS)
+    return { bytes: Envelope.tooLarge, timeToLiveMillis, freshMillis: 0, replaced: nothing }
   }
   const after = Exit.isSuccess(exit) && fresh > 0 ? Math.max(plan.staleMillis, plan.graceMillis) : 0
-  return { bytes, timeToLiveMillis: fresh + after, freshMillis: fresh }
+  const packed = yield* Stored.pack(plan.format(key), backend, name, encoded, fresh + after)
+  // Chunks that are replaced need not wait for their end. What replaces them is mostly in chunks too.
+  const old = version > 0 && Envelope.isInChunks(packed.bytes) ? yield* backend.values.get(name) : Option.none()
+  return { ...packed, freshMillis: fresh, replaced: Option.isSome(old) ? old.value.bytes : nothing }
 })
+
+const nothing = new Uint8Array(0)
+
+const noteOutage = (backend: Backend, clock: Clock.Clock, cause: Cause.Cause<unknown>): void => {
+  const error = Option.getOrUndefined(Cause.findErrorOption(cause))
+  if (error instanceof CacheBackendError) Outage.begin(backend, Tenure.instant(clock).monotonic, error)
+}
 
 const logAbout = (name: string, message: string, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
   Effect.annotateLogs(Effect.logWarning(message, cause), about(name))
@@ -233,7 +271,7 @@ const refreshInBackground = Effect.fnUntraced(function*<K, A, E, R>(
   const context = yield* Effect.context<R>()
   const once = Effect.uninterruptibleMask((restore) =>
     Effect.flatMap(
-      ask(plan, backend, clock, target.name, seen, 0, restore),
+      ask(plan, backend, clock, target, seen, 0, restore),
       (got) => "tenure" in got ? Effect.asVoid(compute(plan, clock, target, got, true, restore)) : Effect.void
     )
   )
@@ -261,14 +299,13 @@ type Found<A, E> =
   | { readonly _tag: "Nothing" }
 
 /** Judges a value, and sets about its refresh where it serves but should be refreshed. */
-export const judge = Effect.fnUntraced(function*<K, A, E, R>(
+const judge = Effect.fnUntraced(function*<K, A, E, R>(
   plan: Plan<K, A, E, R>,
   backend: Backend,
   clock: Clock.Clock,
   target: Target<K>,
-  { bytes, version }: Value
+  { entry, version }: Got<A, E>
 ): Effect.fn.Return<Found<A, E>, never, R> {
-  const entry = plan.envelope(target.key).decode(bytes)
   if (entry._tag === "TooLarge") return entry
   if (entry._tag === "Garbage") {
     yield* Effect.annotateLogs(
@@ -311,7 +348,7 @@ const loop = Effect.fnUntraced(function*<K, A, E, R>(
     const waitMillis = Math.max(0, plan.lock.waitMillis - Deadline.elapsed(start, before))
     const down = Outage.current(backend, before.monotonic)
     const got = down === undefined
-      ? yield* Effect.exit(ask(plan, backend, clock, name, seen, waitMillis, restore))
+      ? yield* Effect.exit(ask(plan, backend, clock, target, seen, waitMillis, restore))
       : Exit.fail(down)
     const now = Tenure.instant(clock)
 
@@ -346,22 +383,34 @@ const loop = Effect.fnUntraced(function*<K, A, E, R>(
   }
 })
 
-/** Reads without asking for anything, unless the store is down. */
-export const read = (
+/** What the store has of several keys, read in one step, as far as it serves; nothing while the store is down. */
+export const readMany = Effect.fnUntraced(function*<K, A, E, R>(
+  plan: Plan<K, A, E, R>,
   backend: Backend,
-  names: ReadonlyArray<string>
-): Effect.Effect<ReadonlyArray<Option.Option<Value>>, CacheBackendError> =>
-  Effect.clockWith((clock) => {
-    const down = Outage.current(backend, Tenure.instant(clock).monotonic)
-    if (down !== undefined) return Effect.fail(down)
-    return Effect.tapError(backend.values.getMany(names), (error) =>
-      Effect.sync(() => Outage.begin(backend, Tenure.instant(clock).monotonic, error)))
-  })
+  targets: ReadonlyArray<Target<K>>
+): Effect.fn.Return<ReadonlyMap<string, Loaded<A, E>>, never, R> {
+  const clock = yield* Clock.Clock
+  const found = new Map<string, Loaded<A, E>>()
+  if (Outage.current(backend, Tenure.instant(clock).monotonic) !== undefined) return found
+  const read = yield* Effect.exit(Effect.gen(function*() {
+    const values = yield* backend.values.getMany(targets.map(({ name }) => name))
+    for (const [i, target] of targets.entries()) {
+      const value = values[i]!
+      if (Option.isNone(value)) continue
+      const { bytes, version } = value.value
+      const entry = yield* Stored.read(plan.format(target.key), backend, target.name, bytes)
+      const judged = yield* judge(plan, backend, clock, target, { entry, version })
+      if (judged._tag === "Serves") found.set(target.name, judged.loaded)
+    }
+  }))
+  if (Exit.isFailure(read)) noteOutage(backend, clock, read.cause)
+  return found
+})
 
 /** How several lookups become one. */
 export interface Batch<K, A, E, R> {
   /** The part of one key; to be called once at most, while the lock of the key is held. */
-  readonly lookup: (key: K) => Effect.Effect<A, E, R>
+  readonly lookup: (target: Target<K>) => Effect.Effect<A, E, R>
   /** This key does not take part. Repeating it, or after `lookup`, does nothing. */
   readonly pass: (name: string) => void
 }
@@ -376,9 +425,16 @@ export const loadInBatch = <K, A, E, R>(
   Effect.uninterruptibleMask((restore) =>
     Effect.clockWith(Effect.fnUntraced(function*(clock) {
       const isDown = Outage.current(backend, Tenure.instant(clock).monotonic) !== undefined
-      const got = isDown ? undefined : yield* Effect.exit(ask(plan, backend, clock, target.name, 0, 0, restore))
+      const got = isDown ? undefined : yield* Effect.exit(ask(plan, backend, clock, target, 0, 0, restore))
       if (got !== undefined && Exit.isSuccess(got) && "tenure" in got.value) {
-        const computed = yield* compute({ ...plan, lookup: batch.lookup }, clock, target, got.value, false, restore)
+        const computed = yield* compute(
+          { ...plan, lookup: () => batch.lookup(target) },
+          clock,
+          target,
+          got.value,
+          false,
+          restore
+        )
         if (computed !== undefined) return computed
       }
       // Whoever waits for another's lookup must not keep its own batch waiting: two could wait for each other.
@@ -402,3 +458,15 @@ export const refresh = <K, A, E, R>(
   target: Target<K>
 ): Effect.Effect<Loaded<A, E>, LockTimeout | CacheBackendError, R> =>
   Effect.uninterruptibleMask((restore) => Effect.clockWith((clock) => loop(plan, backend, clock, target, ANY, restore)))
+
+/** Removes the value. What is being computed at this moment is not stored. */
+export const invalidate = Effect.fnUntraced(function*<K, A, E, R>(
+  plan: Plan<K, A, E, R>,
+  backend: Backend,
+  name: string
+): Effect.fn.Return<void, CacheBackendError> {
+  // Chunks that nobody names any more need not wait for their end.
+  const stored = yield* backend.values.get(name)
+  yield* backend.lookups.invalidate(name, Envelope.mark, plan.announces)
+  if (Option.isSome(stored)) yield* Stored.discard(plan.maxValueBytes, backend, name, stored.value.bytes)
+})

@@ -17,14 +17,16 @@ export type Failure<Q extends Request> = Persistable.Error<Q>
 export const keyOf: (request: Request) => string = PrimaryKey.value
 
 /** The envelope of each request, built once for each pair of schemas. */
-export const envelopes = <Q extends Request>(): (request: Q) => Envelope.Envelope<Success<Q>, Failure<Q>> => {
+export const envelopes = <Q extends Request>(
+  settings: Envelope.Settings
+): (request: Q) => Envelope.Envelope<Success<Q>, Failure<Q>> => {
   const built = new WeakMap<object, WeakMap<object, Envelope.Envelope<Success<Q>, Failure<Q>>>>()
   return (request) => {
     const { error, success } = request[Persistable.symbol]
     let bySuccess = built.get(success)
     if (bySuccess === undefined) built.set(success, bySuccess = new WeakMap())
     let envelope = bySuccess.get(error)
-    if (envelope === undefined) bySuccess.set(error, envelope = Envelope.make(success, error))
+    if (envelope === undefined) bySuccess.set(error, envelope = Envelope.make(success, error, settings))
     return envelope
   }
 }

@@ -1,6 +1,13 @@
 /** The operations on a value and the lock of its key in one step. */
 import * as Effect from "effect/Effect"
-import type { Found, Lookups, NotHeld, Outdated, Settled } from "effect-lock/CacheBackend"
+import {
+  type Found,
+  LONGEST_TOLD,
+  type Lookups,
+  type NotHeld,
+  type Outdated,
+  type Settled
+} from "effect-lock/CacheBackend"
 import type { CacheBackendError } from "effect-lock/LockError"
 import type { Connection } from "./connection.ts"
 import type { Names } from "./names.ts"
@@ -41,7 +48,8 @@ export const make = (
             timeToLiveMillis > 0 ? toMillis(timeToLiveMillis) : "-1",
             String(expected),
             announce ? names.changes : "",
-            key
+            key,
+            String(LONGEST_TOLD)
           ])),
         (reply): Effect.Effect<Settled | Outdated | NotHeld, CacheBackendError> => {
           const [tag, version] = reply.split(" ")

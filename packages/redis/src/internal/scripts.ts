@@ -721,14 +721,14 @@ return write(KEYS[1], versionOf(redis.call("GETRANGE", KEYS[1], 0, 16)), ARGV[1]
 }
 
 export const settle: Script = {
-  sha1: "e4b9d3bad7b3dba868e20b2b9e22f012f9f6bdd7",
+  sha1: "1c3bd6e1d2a9d90acb83387686cc612340352f19",
   lua: `-- Ends a lookup: if the token holds the lock, stores the value unless a newer one is there, frees the lock, drops all
 -- tickets and tells their owners.
 --
 -- KEYS  1 lock  2 fence  3 queue  4 marker  5 value
 -- ARGV  1 token  2-5 as the last four of acquire.lua
 --       6 bytes  7 time to live in ms, 0 = without end, -1 = do not store  8 version that the grant named
---       9 channel to announce the change on, "" = none  10 key to announce
+--       9 channel to announce the change on, "" = none  10 key to announce  11 longest result to tell, in bytes
 -- Reply "settled VERSION": 0 = not stored
 --       "outdated": the value is newer; the lock is free, or handed on as by release.lua
 --       "stolen" or "vanished"
@@ -866,7 +866,7 @@ if millis ~= "-1" then version = write(KEYS[5], current, bytes, millis) end
 if #waiting > 0 then
   redis.call("DEL", KEYS[3])
   -- What is large and stored is better read by whoever still wants it.
-  local told = millis ~= "-1" and #bytes > 65536 and "look" or "settled"
+  local told = millis ~= "-1" and #bytes > tonumber(ARGV[11]) and "look" or "settled"
   for _, ticket in ipairs(waiting) do
     local message = table.concat({ticket.token, told, version, KEYS[1]}, " ")
     redis.call("PUBLISH", ticket.channel, told == "settled" and message .. "\\n" .. bytes or message)
