@@ -21,7 +21,7 @@ it.live(
           pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href,
           fileURLToPath(new URL("./leaking.ts", import.meta.url)),
           String(server.port)
-        ], { timeout: 170_000, killSignal: "SIGKILL" })
+        ], { timeout: 290_000, killSignal: "SIGKILL" })
       )
       const left: Left = JSON.parse(stdout)
       const { fibers, heap, keys, kinds, listeners, resources, unhandled } = left
@@ -42,5 +42,5 @@ it.live(
         runs: 10_000
       })
     }).pipe(Effect.scoped),
-  180_000
+  300_000
 )

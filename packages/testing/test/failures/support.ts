@@ -157,7 +157,8 @@ export const survive = (
       5000,
       Effect.promise(async () => String(await admin.client("LIST")).trim().split("\n").length === 1)
     )
-    yield* eventually("no key is left", 10_000, Effect.map(keysLeft(admin), (keys) => keys.length === 0))
+    // The ticket of a waiter that was killed lasts for 30 seconds.
+    yield* eventually("no key is left", 40_000, Effect.map(keysLeft(admin), (keys) => keys.length === 0))
     for (const fence of yield* Effect.promise(() => admin.keys("effect-lock:fence:*"))) {
       assert.isAbove(yield* Effect.promise(() => admin.pttl(fence)), 0, `${fence} never ends`)
     }
