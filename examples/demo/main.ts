@@ -1,9 +1,11 @@
 /**
  * Several workers move money between accounts in a JSON file: first without a
- * lock, then with it, while one of them is killed in the middle.
+ * lock, then with it, while one of them is killed in the middle. Then 200 callers
+ * want the same report: first each computes it, then one for all.
  */
 import * as RedisServer from "@effect-lock/testing/RedisServer"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { spawn } from "node:child_process"
@@ -13,6 +15,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import * as Bank from "./bank.ts"
+import * as Stampede from "./stampede.ts"
 import { type Event, type Job, LEASE, runTogether } from "./worker.ts"
 
 const WORKERS = ["ada", "ben", "cleo", "dan"]
@@ -158,6 +161,24 @@ const demo = Effect.gen(function*() {
   yield* say(`  fencing tokens    ${fences.length}, ${rising ? "each greater than the one before" : "NOT rising"}`)
   yield* say(`  after that        the others went on; the longest wait was ${longest} ms, the lease is ${LEASE} ms`)
   if (sum !== Bank.TOTAL || !rising) return yield* Effect.fail(new Error("the lock did not hold"))
+
+  if (Option.isSome(redis)) yield* stampede(redis.value)
+})
+
+const stampede = Effect.fnUntraced(function*(url: string) {
+  const { CALLERS, PROCESSES } = Stampede
+  yield* say(`\n${CALLERS} callers in ${PROCESSES} processes want the same report at the same moment`)
+  yield* say("                       computed  fastest   median  slowest  commands to Redis")
+  const row = (name: string, { commands, computations, millis }: Stampede.Round) => {
+    const at = (part: number) => pad(millis[Math.floor(part * (millis.length - 1))]!, 6) + " ms"
+    return say(`  ${name.padEnd(19)}  ${pad(computations, 8)}${at(0)}${at(0.5)}${at(1)}  ${pad(commands, 17)}`)
+  }
+  yield* row("each by itself", yield* Stampede.round(url, false, "demo"))
+  const memoized = yield* Stampede.round(url, true, `demo:${yield* Clock.currentTimeMillis}`)
+  yield* row("with Memo.memoize", memoized)
+  if (memoized.computations !== 1 || memoized.reports !== 1) {
+    return yield* Effect.fail(new Error("it was not computed once for all"))
+  }
 })
 
 NodeRuntime.runMain(Effect.scoped(demo))

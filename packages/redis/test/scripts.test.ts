@@ -30,7 +30,7 @@ describe("scripts", () => {
   it("run alone and say what they take and reply", () => {
     for (const [name, { lua }] of Object.entries(Scripts)) {
       const opening = /^(--.*\n)+/.exec(lua)?.[0] ?? ""
-      assert.match(opening, /^-- KEYS {2}1 /m, name)
+      assert.match(opening, /^-- (KEYS|ARGV) {2}1 /m, name)
       assert.match(opening, /^-- Reply /m, name)
       const includes = lua.match(/^-- >>> .*$/gm)?.length ?? 0
       assert.strictEqual(lua.match(/^-- <<< .*$/gm)?.length ?? 0, includes, name)

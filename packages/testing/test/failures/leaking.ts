@@ -14,6 +14,7 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Metric from "effect/Metric"
 import { Redis } from "ioredis"
+import { isLeft } from "./support.ts"
 
 export interface Left {
   readonly fibers: number
@@ -133,7 +134,7 @@ const program = Effect.gen(function*() {
       yield* eventually(async () => {
         const keys = await admin.keys("effect-lock:*")
         // A ticket of a layer that closed without a connection ends by itself.
-        return keys.every((key) => key.includes(":fence:") || key.endsWith("{busy}"))
+        return keys.every((key) => !isLeft(key) || key.endsWith("{busy}"))
       })
       yield* Effect.sleep(50)
       globalThis.gc?.()
@@ -143,12 +144,12 @@ const program = Effect.gen(function*() {
   }))
   // A ticket lasts for 30 seconds.
   yield* Effect.timeoutOption(
-    eventually(async () => (await admin.keys("effect-lock:*")).every((key) => key.includes(":fence:"))),
+    eventually(async () => (await admin.keys("effect-lock:*")).every((key) => !isLeft(key))),
     "40 seconds"
   )
   const after = listenersOf()
   listeners = after.filter((name) => !before.includes(name))
-  return (yield* Effect.promise(() => admin.keys("effect-lock:*"))).filter((key) => !key.includes(":fence:"))
+  return (yield* Effect.promise(() => admin.keys("effect-lock:*"))).filter(isLeft)
 })
 
 let fibers = 0

@@ -244,7 +244,7 @@ it.live(
       Effect.gen(function*() {
         // What a user may have: everything waits for the connection, for ever.
         const user = yield* Support.connect(world.port, { maxRetriesPerRequest: null, enableOfflineQueue: true })
-        const backend = yield* Support.build(RedisBackend.layerClient(user))
+        const backend = yield* Support.build(RedisBackend.layerClient(user, { forgetting: "off" }))
         const warm = Support.using(backend)(Lock.withLock("warm")(Effect.void))
         let runs = 0
         for (let round = 0; round < 5; round++) {

@@ -85,7 +85,7 @@ export interface World {
 
 /** A backend of its own, as another process would have, until the scope closes. */
 export const open = (port: number): Effect.Effect<Backend, CacheBackendError, Scope.Scope> =>
-  build(RedisBackend.layer({ url: `redis://127.0.0.1:${port}` }))
+  build(RedisBackend.layer({ url: `redis://127.0.0.1:${port}`, guardTime: "2 seconds" }))
 
 export const build = (
   layer: Layer.Layer<CacheBackend, CacheBackendError>
@@ -104,9 +104,11 @@ export const exists = (world: World, key: string) =>
 export const fenceOf = (world: World, key: string) =>
   Effect.promise(async () => Number(await world.admin.get(fenceKey(key))))
 
-/** What the server keeps for locks, but for fences, which end by themselves. */
-export const keysLeft = (admin: Redis) =>
-  Effect.promise(async () => (await admin.keys("effect-lock:*")).filter((key) => !key.includes(":fence:")))
+/** But for fences, which end by themselves, and the one marker of the prefix. */
+export const isLeft = (key: string) => !key.includes(":fence:") && key !== "effect-lock:marker"
+
+/** What the server keeps for locks. */
+export const keysLeft = (admin: Redis) => Effect.promise(async () => (await admin.keys("effect-lock:*")).filter(isLeft))
 
 /**
  * Runs a test on a server of its own, and makes the standing demands
