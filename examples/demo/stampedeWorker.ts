@@ -25,15 +25,15 @@ export interface Answers {
 
 const Report = Schema.Struct({ files: Schema.Number, words: Schema.Number, digest: Schema.String })
 
-const root = fileURLToPath(new URL("../../packages", import.meta.url))
+const root = fileURLToPath(new URL("../../packages/effect-lock/src", import.meta.url))
 
-/** Reads the sources of all packages, counts their words and makes a digest: really, each time. */
+/** Reads the sources of effect-lock, counts their words and makes a digest: really, each time. */
 const count = () => {
   const hash = createHash("sha512")
   let files = 0
   let words = 0
   for (const path of readdirSync(root, { recursive: true, encoding: "utf8" })) {
-    if (!/^[^/]+\/src\/.*\.ts$/.test(path)) continue
+    if (!path.endsWith(".ts")) continue
     const text = readFileSync(`${root}/${path}`, "utf8")
     files++
     words += text.split(/\W+/).length
@@ -52,8 +52,11 @@ const report = order.memoized
   : compute
 
 const ask = Effect.gen(function*() {
+  const asked = yield* Clock.currentTimeMillis
+  // As a caller in a real service would, between other work of the process.
+  yield* Effect.yieldNow
   const result = yield* report
-  return { millis: (yield* Clock.currentTimeMillis) - order.beginAt, report: JSON.stringify(result) }
+  return { millis: (yield* Clock.currentTimeMillis) - asked, report: JSON.stringify(result) }
 })
 
 const main = Effect.gen(function*() {
