@@ -755,3 +755,30 @@ const randomOf = (seed: number) => () => {
   t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
   return ((t ^ (t >>> 14)) >>> 0) / 4294967296
 }
+
+describe("a store whose clock was set back", () => {
+  it.effect("is not believed beyond what was asked for", () =>
+    Effect.gen(function*() {
+      const lease = yield* Lock.acquire("k", { leaseDuration: 1500, autoRenew: false })
+      assert.isAtMost(Duration.toMillis(yield* lease.remaining), 1500)
+      yield* lease.renew({ leaseDuration: 2000, mode: "extend" })
+      assert.isAtMost(Duration.toMillis(yield* lease.remaining), 2000)
+      yield* lease.renew({ leaseDuration: 2500, mode: "atLeast" })
+      assert.isAtMost(Duration.toMillis(yield* lease.remaining), 2500)
+      yield* lease.renew({ leaseDuration: 1000, mode: "add" })
+      assert.isAtMost(Duration.toMillis(yield* lease.remaining), 3500)
+    }).pipe(Effect.provide(memoryWith((leases) => ({
+      acquire: (request) =>
+        Effect.map(
+          leases.acquire(request),
+          (answer) =>
+            answer._tag === "Granted" ? { ...answer, remainingMillis: answer.remainingMillis + 60_000 } : answer
+        ),
+      renew: (request) =>
+        Effect.map(
+          leases.renew(request),
+          (answer) =>
+            answer._tag === "Renewed" ? { ...answer, remainingMillis: answer.remainingMillis + 60_000 } : answer
+        )
+    })))))
+})

@@ -154,7 +154,8 @@ const loop = Effect.fnUntraced(function*<A>(
 
   const grant = (fencingToken: number, remainingMillis: number, anchor: Deadline.Instant) => {
     const since = Tenure.instant(clock)
-    const lifetime = Deadline.lifetime(remainingMillis, capabilities.granularityMillis)
+    // Whatever the store says: one whose clock was set back says more than was asked for.
+    const lifetime = Deadline.lifetime(Math.min(remainingMillis, leaseMillis), capabilities.granularityMillis)
     return Deadline.isWorthHolding(lifetime - Deadline.elapsed(anchor, since), leaseMillis)
       ? Tenure.make({ backend, clock, key, token, fencingToken, holder, options, since, doubtUntil }, anchor, lifetime)
       : undefined

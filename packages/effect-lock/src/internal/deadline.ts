@@ -43,6 +43,10 @@ export const LONGEST = 2 ** 31 - 1
 export const lifetime = (remainingMillis: number, granularityMillis: number): number =>
   remainingMillis * (1 - DRIFT) - MARGIN - granularityMillis
 
+/** What the store must have said for so much to be left: the inverse of `lifetime`. */
+export const remaining = (leftMillis: number, granularityMillis: number): number =>
+  (leftMillis + MARGIN + granularityMillis) / (1 - DRIFT)
+
 /** What a program gets to stop, between being told and the deadline. */
 export const guard = (leaseMillis: number): number => Math.min(leaseMillis / 10, 1000)
 

@@ -47,7 +47,10 @@ const renewOnce = Effect.fnUntraced(function*(
   // Answered, so it will not be done later; an earlier one that was not answered still may.
   self.capMillis = capBefore
   if (mode === "extend") self.leaseMillis = leaseMillis
-  Tenure.extend(self, sentAt, answer.remainingMillis, now)
+  // A store whose clock was set back says more than was asked for.
+  const known = Deadline.remaining(Tenure.left(self, sentAt), backend.capabilities.granularityMillis)
+  const most = mode === "extend" ? leaseMillis : mode === "add" ? known + leaseMillis : Math.max(known, leaseMillis)
+  Tenure.extend(self, sentAt, Math.min(answer.remainingMillis, most), now)
 })
 
 /** A renewal by hand, after those that are under way. */
