@@ -75,10 +75,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "knows no drift between clocks",
     ...core("internal/deadline", "const DRIFT = 0.01", "const DRIFT = 0"),
-    killedBy: deadline(
-      "deadline",
-      "the holder stops believing before the store forgets, whatever the drift up to one percent"
-    )
+    killedBy: block("the lease", "extend makes what is left equal, and may shorten")
   },
   {
     name: "leaves no margin for rounding",
@@ -281,10 +278,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "sleeps until it is woken, and never looks",
     ...core("internal/attempt", "delay = lookIn(answer, yield* Random.next)", "delay = Infinity"),
-    killedBy: othersRedis(
-      "redisson#3829: a lost wake-up or a deleted key leaves waiters asleep",
-      "the queue is deleted, so that the release wakes nobody"
-    )
+    killedBy: block("waiting", "a lost wake-up costs one lease, not the wait")
   },
   {
     name: "serves the last of the line first",

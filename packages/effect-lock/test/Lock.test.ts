@@ -438,6 +438,7 @@ describe("waiting", () => {
       yield* fork(Lock.withLock("k", brief)(Effect.sleep("10 seconds")))
       const fiber = yield* fork(Lock.withLock("k", { ...brief, waitTimeout: "Infinity" })(Effect.void))
       yield* TestClock.adjust("13100 millis")
+      assert.isDefined(fiber.pollUnsafe())
       assert.deepStrictEqual(reasons(yield* Fiber.await(fiber)), ["Success"])
     }).pipe(Effect.provide(memoryWith(() => ({ awaitTurn: () => Effect.never })))))
 })
