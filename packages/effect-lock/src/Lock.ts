@@ -202,13 +202,11 @@ export const acquire = (
   key: string,
   options?: LockOptions
 ): Effect.Effect<Lease, LockTimeout | CacheBackendError, CacheBackend | Scope.Scope> =>
-  Effect.flatMap(
-    Effect.withSpan(acquireInScope(key, options), "Lock.acquire", {
-      attributes: { "lock.key": key },
-      captureStackTrace: false
-    }),
-    leaseOf
-  )
+  acquireInScope(key, options, (acquired) =>
+    Effect.flatMap(
+      Effect.withSpan(acquired, "Lock.acquire", { attributes: { "lock.key": key }, captureStackTrace: false }),
+      leaseOf
+    ))
 
 /**
  * Acquires a lock in the current scope if it is free now: one attempt, `None`
@@ -238,13 +236,14 @@ export const tryAcquire = (
   key: string,
   options?: Omit<LockOptions, "waitTimeout" | "retry">
 ): Effect.Effect<Option.Option<Lease>, CacheBackendError, CacheBackend | Scope.Scope> =>
-  Effect.flatMap(
-    Effect.withSpan(ifFree(acquireInScope(key, { ...options, waitTimeout: 0 })), "Lock.tryAcquire", {
-      attributes: { "lock.key": key },
-      captureStackTrace: false
-    }),
-    Option.match({ onNone: () => Effect.succeedNone, onSome: (use) => Effect.asSome(leaseOf(use)) })
-  )
+  acquireInScope(key, { ...options, waitTimeout: 0 }, (acquired) =>
+    Effect.flatMap(
+      Effect.withSpan(ifFree(acquired), "Lock.tryAcquire", {
+        attributes: { "lock.key": key },
+        captureStackTrace: false
+      }),
+      Option.match({ onNone: () => Effect.succeedNone, onSome: (use) => Effect.asSome(leaseOf(use)) })
+    ))
 
 type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
@@ -303,10 +302,13 @@ interface ScopedUse extends Use {
   readonly scope: Scope.Closeable
 }
 
-const acquireInScope = (
+const acquireInScope = <A, E>(
   key: string,
-  options: LockOptions | undefined
-): Effect.Effect<ScopedUse, LockTimeout | CacheBackendError, CacheBackend | Scope.Scope> =>
+  options: LockOptions | undefined,
+  toLease: (
+    acquired: Effect.Effect<ScopedUse, LockTimeout | CacheBackendError, CacheBackend>
+  ) => Effect.Effect<A, E, CacheBackend | Scope.Scope>
+): Effect.Effect<A, E, CacheBackend | Scope.Scope> =>
   Effect.flatMap(Effect.scope, (parent) => {
     let endLogged = Effect.void
     const acquired = Effect.uninterruptibleMask((restore) =>
@@ -320,7 +322,7 @@ const acquireInScope = (
     )
     // Interrupted after the grant, by a timeout around it for instance, nobody gets the lease:
     // do not keep the lock until a scope closes that may be far outside.
-    return Effect.onInterrupt(acquired, () => endLogged)
+    return Effect.onInterrupt(toLease(acquired), () => endLogged)
   })
 
 const logUnreleased = (tenure: Tenure.Tenure, cause: Cause.Cause<unknown>): Effect.Effect<void> =>

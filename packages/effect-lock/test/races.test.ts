@@ -223,6 +223,30 @@ describe("an acquire that timed out", () => {
 })
 
 describe("told before lost, once more", () => {
+  it.effect("a loss that is found in the first step of the program interrupts it", () =>
+    Effect.gen(function*() {
+      const clock = yield* Clock.Clock
+      const monotonic = clock.monotonicTimeNanosUnsafe.bind(clock)
+      const program = Effect.gen(function*() {
+        const lease = yield* Lock.acquire("k", { reentrant: true })
+        clock.monotonicTimeNanosUnsafe = () => monotonic() + 3_000_000_000n
+        yield* Effect.exit(lease.ensureHeld)
+        return yield* Effect.never
+      })
+      const fiber = yield* fork(Lock.withLock("k", brief)(program))
+      yield* TestClock.adjust(0)
+      assert.isDefined(fiber.pollUnsafe(), "still running without its lock")
+    }).pipe(Effect.provide(MemoryLayer)))
+
+  it.effect("a shortening that is never answered is told when the short lease ends", () =>
+    Effect.gen(function*() {
+      const lease = yield* Lock.acquire("k", { leaseDuration: "30 seconds" })
+      const lost = yield* fork(lease.lost)
+      yield* fork(lease.renew({ leaseDuration: "2 seconds" }))
+      yield* TestClock.adjust("2 seconds")
+      assert.isDefined(lost.pollUnsafe())
+    }).pipe(Effect.scoped, Effect.provide(silentRenew)))
+
   it.effect("a machine that slept between the hand-over and its message does not take the lock", () =>
     Effect.gen(function*() {
       const gate = yield* Deferred.make<void>()
@@ -525,6 +549,59 @@ describe("who holds", () => {
 })
 
 describe("what is left behind", () => {
+  it.effect("an acquire that is interrupted at any step keeps nothing in a scope that stays open", () =>
+    Effect.gen(function*() {
+      const base = yield* Scheduler.Scheduler
+      let interrupted = 0
+      const kept: Array<number> = []
+      for (let step = 1; step <= 150; step++) {
+        let steps = 0
+        const target: { fiber?: Fiber.Fiber<Lease, unknown> } = {}
+        const scheduler: Scheduler.Scheduler = {
+          executionMode: base.executionMode,
+          makeDispatcher: () => base.makeDispatcher(),
+          shouldYield: (fiber) => {
+            if (++steps === step) target.fiber?.interruptUnsafe()
+            return base.shouldYield(fiber)
+          }
+        }
+        const scope = yield* Scope.make()
+        let got = false
+        const acquire = Effect.map(Lock.acquire("k"), (lease) => (got = true, lease)).pipe(Scope.provide(scope))
+        target.fiber = yield* Effect.forkChild(Effect.provideService(acquire, Scheduler.Scheduler, scheduler))
+        const exit = yield* Fiber.await(target.fiber)
+        yield* TestClock.adjust(0)
+        if (!got) {
+          interrupted++
+          assert.isTrue(Exit.isFailure(exit))
+          if ((yield* ownerOf("k")) !== undefined) kept.push(step)
+        }
+        yield* Scope.close(scope, Exit.void)
+      }
+      assert.isAbove(interrupted, 5)
+      // In the steps that only return the lease to the caller's code the lock is the scope's.
+      assert.isAtMost(kept.length, 3, kept.join())
+    }).pipe(Effect.provide(MemoryLayer)))
+
+  it.effect("a request that comes late, after its lock was released, leaves no ghost", () => {
+    let late: Effect.Effect<unknown, unknown> | undefined
+    return Effect.gen(function*() {
+      const fiber = yield* fork(Lock.withLock("k")(Effect.void))
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(reasons(yield* Fiber.await(fiber)), ["Success"])
+      yield* late!
+      assert.isDefined(yield* ownerOf("k"))
+      yield* TestClock.adjust("21 seconds")
+      assert.isUndefined(yield* ownerOf("k"))
+    }).pipe(Effect.provide(memoryWith((leases) => ({
+      acquire: (request) => {
+        if (late !== undefined) return leases.acquire(request)
+        late = leases.acquire(request)
+        return storeError("Unknown")
+      }
+    }))))
+  })
+
   it.effect("the fences of a process that is started again go on rising", () =>
     Effect.gen(function*() {
       const fence = Effect.scoped(Effect.map(Lock.acquire("k"), (lease) => lease.fencingToken))
@@ -737,6 +814,24 @@ describe("timers and rounding", () => {
         return leases.acquire(request)
       }
     }))))
+  })
+
+  it.effect("an endless lease that is not to be renewed is not, when the longest timer is over", () => {
+    let renewals = 0
+    return Effect.gen(function*() {
+      const lease = yield* Lock.acquire("k", { leaseDuration: "Infinity", autoRenew: false })
+      yield* TestClock.adjust("60 days")
+      yield* lease.verify
+      assert.strictEqual(renewals, 0)
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(memoryWith((leases) => ({
+        renew: (request) => {
+          renewals++
+          return leases.renew(request)
+        }
+      })))
+    )
   })
 
   it.live("a lease added up beyond what one timer can measure is still held", () =>
