@@ -366,6 +366,46 @@ export const mutants: ReadonlyArray<Mutant> = [
       "a renewal that reaches the store after the release"
     )
   },
+  {
+    name: "plans for the old deadline while it shortens the lease",
+    ...core("internal/watchdog", "      yield* start(self)\n", ""),
+    killedBy: races(
+      "told before lost, once more",
+      "a shortening that is never answered is told when the short lease ends"
+    )
+  },
+  {
+    name: "renews when its timer was only too short",
+    ...core("internal/watchdog", "if (wait < renewIn) continue\n", ""),
+    killedBy: races(
+      "timers and rounding",
+      "an endless lease that is not to be renewed is not, when the longest timer is over"
+    )
+  },
+  {
+    name: "overlooks a loss in the first step of the program",
+    ...core("Lock", `if (tenure.status === "lost") interrupt()`, ""),
+    killedBy: races(
+      "told before lost, once more",
+      "a loss that is found in the first step of the program interrupts it"
+    )
+  },
+  {
+    name: "keeps a lock whose acquire was interrupted after the grant",
+    ...core("Lock", "return Effect.onInterrupt(toLease(acquired), () => endLogged)", "return toLease(acquired)"),
+    killedBy: races(
+      "what is left behind",
+      "an acquire that is interrupted at any step keeps nothing in a scope that stays open"
+    )
+  },
+  {
+    name: "forgets at the release that a request may still come",
+    ...core("internal/release", "if (doubtUntil > now.monotonic) yield* withdraw", "if (false) yield* withdraw"),
+    killedBy: races(
+      "what is left behind",
+      "a request that comes late, after its lock was released, leaves no ghost"
+    )
+  },
   // The memory backend
   {
     name: "releases without comparing the token (memory)",
