@@ -44,6 +44,8 @@ export interface Settings {
   readonly isEncrypted: boolean
 }
 
+export const plain: Settings = { isCompressed: false, isEncrypted: false }
+
 export interface Envelope<A, E> {
   /** Header and JSON of a result, or why it cannot be written. `finish` makes it an entry. */
   readonly encode: (exit: Exit.Exit<A, E>, times: Times) => Exit.Exit<Uint8Array, unknown>

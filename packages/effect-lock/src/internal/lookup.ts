@@ -443,13 +443,16 @@ export const loadInBatch = <K, A, E, R>(
     }))
   ).pipe(Effect.ensuring(Effect.sync(() => batch.pass(target.name))))
 
-/** The value, stored or computed by whoever is first. */
+/** The value, stored or computed by whoever is first; only a newer one than `seen`. */
 export const load = <K, A, E, R>(
   plan: Plan<K, A, E, R>,
   backend: Backend,
-  target: Target<K>
+  target: Target<K>,
+  seen = 0
 ): Effect.Effect<Loaded<A, E>, LockTimeout | CacheBackendError, R> =>
-  Effect.uninterruptibleMask((restore) => Effect.clockWith((clock) => loop(plan, backend, clock, target, 0, restore)))
+  Effect.uninterruptibleMask((restore) =>
+    Effect.clockWith((clock) => loop(plan, backend, clock, target, seen, restore))
+  )
 
 /** Computes it whatever is stored, under the lock. */
 export const refresh = <K, A, E, R>(
