@@ -64,8 +64,8 @@ export const mutants: ReadonlyArray<Mutant> = [
     name: "counts a renewed deadline from the answer",
     ...core(
       "internal/watchdog",
-      "Tenure.extend(self, sentAt, answer.remainingMillis, now)",
-      "Tenure.extend(self, now, answer.remainingMillis, now)"
+      "Tenure.extend(self, sentAt, Math.min(answer.remainingMillis, most), now)",
+      "Tenure.extend(self, now, Math.min(answer.remainingMillis, most), now)"
     ),
     killedBy: races(
       "renewals that overlap",
@@ -130,7 +130,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "forgets a shortening whose outcome is unknown",
-    ...core("internal/tenure", "self.capMillis = Math.min(self.capMillis, leaseMillis)", ""),
+    ...core("internal/watchdog", "self.capMillis = Math.min(self.capMillis, leaseMillis)", ""),
     killedBy: races(
       "renewals that overlap",
       "a shortening of unknown outcome, then a longer one: the holder never believes longer than the store"
@@ -231,7 +231,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "withdraws once, and not again after the request may have come late",
-    ...core("internal/attempt", "return doubt > 0\n", "return doubt === Infinity\n"),
+    ...core("internal/attempt", "return doubt >= 0\n", "return doubt === Infinity\n"),
     killedBy: block(
       "an acquire of unknown outcome",
       "is undone again after the time in which it might still be granted"
@@ -253,7 +253,7 @@ export const mutants: ReadonlyArray<Mutant> = [
     name: "gives up at the first error that would pass",
     ...core(
       "internal/attempt",
-      "if (error === undefined || !error.retryable) return",
+      "if (error === undefined || !error.retryable || !errand.isPatient) return",
       "if (error !== undefined) return"
     ),
     killedBy: block("an acquire of unknown outcome", "is repeated with the same token and finds its own grant")
@@ -337,7 +337,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "does not look at what the release was answered",
-    ...core("internal/release", `if (exit.value._tag === "NotHeld" && `, "if (false && "),
+    ...core("internal/release", "if (isNotHeld(exit.value) && ", "if (false && isNotHeld(exit.value) && "),
     killedBy: block("told before lost", "what nobody noticed is found by the release")
   },
   {
@@ -352,7 +352,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "does not repeat a release of unknown outcome",
-    ...core("internal/release", "yield* backend.inBackground(untilAcknowledged(clock, leaseMillis, call))\n", ""),
+    ...core("internal/release", "yield* backend.inBackground(untilAcknowledged(clock, lastsMillis, call))\n", ""),
     killedBy: block(
       "a release of unknown outcome",
       "leaves the success alone and goes on in the background until the store answers"
@@ -384,7 +384,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "overlooks a loss in the first step of the program",
-    ...core("Lock", `if (tenure.status === "lost") interrupt()`, ""),
+    ...core("internal/program", `if (tenure.status === "lost") interrupt()`, ""),
     killedBy: races(
       "told before lost, once more",
       "a loss that is found in the first step of the program interrupts it"
@@ -400,7 +400,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "forgets at the release that a request may still come",
-    ...core("internal/release", "if (doubtUntil > now.monotonic) yield* withdraw", "if (false) yield* withdraw"),
+    ...core("internal/release", "if (doubtUntil >= sentAt.monotonic) yield* withdraw", "if (false) yield* withdraw"),
     killedBy: races(
       "what is left behind",
       "a request that comes late, after its lock was released, leaves no ghost"
@@ -455,13 +455,13 @@ export const mutants: ReadonlyArray<Mutant> = [
   // The scripts
   {
     name: "grants a request that comes too late",
-    ...lua("acquire", `if not (now <= tonumber(ARGV[3])) then return "late " .. micros end`, ""),
+    ...lua("shared/take", `if not (now <= tonumber(ARGV[3])) then return "late " .. micros end`, ""),
     killedBy: leases("leases", "a request that comes too late is not granted and not queued")
   },
   {
     name: "grants a repeated request with a new fence",
     ...lua(
-      "acquire",
+      "shared/take",
       `micros .. " " .. fence .. " " .. redis.call("PTTL", KEYS[1]) end`,
       `micros .. " " .. nextFence .. " " .. redis.call("PTTL", KEYS[1]) end`
     ),
@@ -469,13 +469,13 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "lets a newcomer pass the queue",
-    ...lua("acquire", "if #queue == 0 then", "if true then"),
+    ...lua("shared/take", "if #queue == 0 then", "if true then"),
     killedBy: waiting("waiting", "a repeated request keeps the place, and a newcomer does not pass")
   },
   {
     name: "sends to the end who asks again",
     ...lua(
-      "acquire",
+      "shared/take",
       `redis.call("LSET", KEYS[3], redis.call("LPOS", KEYS[3], mine.entry), entry)`,
       `redis.call("LREM", KEYS[3], 1, mine.entry)\n    redis.call("RPUSH", KEYS[3], entry)`
     ),
@@ -483,7 +483,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "leaves a queue of the dead for ever",
-    ...lua("acquire", `redis.call("PEXPIRE", KEYS[3], math.max(ticketMillis, redis.call("PTTL", KEYS[3])))`, ""),
+    ...lua("shared/take", `redis.call("PEXPIRE", KEYS[3], math.max(ticketMillis, redis.call("PTTL", KEYS[3])))`, ""),
     killedBy: waiting("waiting", "a dead ticket is dropped, and its keys go by themselves")
   },
   {
@@ -562,7 +562,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "begins versions anew after a removal",
-    ...lua("shared/version", "math.max(current + 1, clock[1] * 1000000 + clock[2])", "current + 1"),
+    ...lua("shared/value", "math.max(old + 1, time[1] * 1000000 + time[2])", "old + 1"),
     killedBy: values("values", "are written only over the expected version, also when changed and changed back")
   },
   {
@@ -573,7 +573,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   // The driver
   {
     name: "counts an answer to a connection that was lost meanwhile",
-    ...redis("connection", "before === losses", "true"),
+    ...redis("connection", "before === losses\n              ?", "true\n              ?"),
     killedBy: faults("a driver that sends a command twice", "does not make a write that was done a conflict")
   },
   {
@@ -590,8 +590,8 @@ export const mutants: ReadonlyArray<Mutant> = [
     name: "subscribes once, and not again when the connection is back",
     ...redis(
       "subscriber",
-      "yield* listen(client, { ready: onReady, message: onMessage })",
-      `client.once("ready", onReady)\n  yield* listen(client, { message: onMessage })`
+      "yield* listen(client, { ready: onReady, messageBuffer: onMessage })",
+      `client.once("ready", onReady)\n  yield* listen(client, { messageBuffer: onMessage })`
     ),
     killedBy: waiting("waiting", "after a dropped subscription everybody looks again, once")
   },
@@ -604,8 +604,8 @@ export const mutants: ReadonlyArray<Mutant> = [
     name: "forgets a turn for which nobody waited yet",
     ...redis(
       "subscriber",
-      `if (mailbox.turn?._tag !== "HandedOver") mailbox.turn = turn\n`,
-      "if (mailbox.wake !== constVoid) mailbox.turn = turn\n"
+      `if (mailbox.turn?._tag !== "HandedOver" && (mailbox.turn === undefined || turn._tag !== "TryAgain")) {`,
+      "if (mailbox.wake !== constVoid) {"
     ),
     killedBy: waiting(
       "waiting",
