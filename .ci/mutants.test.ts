@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import { page, problems, render } from "./mutants/report.ts"
 import { mutants } from "./mutants/table.ts"
+import { report } from "../packages/testing/test/results.ts"
 import { root } from "./packages.ts"
 
 describe("mutants", () => {
@@ -20,5 +21,11 @@ describe("mutants", () => {
 
   it("are all listed as killed", () => {
     assert.strictEqual(readFileSync(join(root, page), "utf8"), render(), "run: pnpm mutants")
+    report("mutants", {
+      injected: "a deliberate defect of the library, one at a time",
+      required: "the test that is named for it fails",
+      observed: `all killed, as ${page} lists`,
+      runs: mutants.length
+    })
   })
 })

@@ -1,3 +1,4 @@
+import { report } from "../../testing/test/results.ts"
 import type * as RedisBackend from "@effect-lock/redis/RedisBackend"
 import * as History from "@effect-lock/testing/History"
 import { assert, describe, it } from "@effect/vitest"
@@ -122,6 +123,12 @@ describe("servers that are killed while a lock is held", () => {
       ], 20)
       assert.deepStrictEqual(violations, [])
       assert.strictEqual(restarts, 200)
+      report("a store that forgets", {
+        injected: "kill -9 of a server without persistence or with an old snapshot, and FLUSHALL, under a lock",
+        required: "0 double holders with the protection on",
+        observed: `${violations.length} double holders`,
+        runs: restarts
+      })
     }), 180_000)
 
   it.live("without the protection there are double holders", () =>

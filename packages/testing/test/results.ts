@@ -26,8 +26,9 @@ export const ROWS = [
   "10 000 waiters on one key; interrupt storms",
   "store clock jumps, client clock jumps",
   "nothing is left",
+  "a store that forgets",
   "simulation",
-  "chaos",
+  "exploration",
   "mutants"
 ] as const
 

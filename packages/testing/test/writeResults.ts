@@ -1,6 +1,7 @@
 /**
- * Runs the failure tests and writes what they found into the README. Further
- * arguments go to vitest, to run some of the tests; their rows replace all.
+ * Runs the tests of failures, the simulations and the rest that has a row, and
+ * writes what they found into the README. Further arguments go to vitest, to run
+ * some of the tests; their rows replace all.
  */
 import { spawnSync } from "node:child_process"
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
@@ -30,8 +31,11 @@ const cell = (text: string | number) => String(text).replaceAll("|", "\\|").repl
 
 writeFileSync(file, "")
 const tests = process.argv.slice(2)
-const which = tests.length === 0 ? ["packages/testing/test/failures"] : tests
-run("vitest", "run", "--config", "vitest.workspace.ts", "--project", "testing", ...which)
+const which = tests.length === 0
+  ? ["failures", "Simulation.safety", "Simulation.liveness", "exploration", "restarts", "mutants"]
+  : tests
+const projects = ["testing", "redis", "repository"].flatMap((project) => ["--project", project])
+run("vitest", "run", "--config", "vitest.workspace.ts", ...projects, ...which)
 
 const results = readFileSync(file, "utf8").split("\n").filter((line) => line !== "")
   .map((line): Result & { readonly row: Row } => JSON.parse(line))
