@@ -1,6 +1,6 @@
 /** Interleavings that once went wrong, or nearly: each test is the shortest that showed it. */
 import { assert, describe, it } from "@effect/vitest"
-import { type AcquireRequest, CacheBackend } from "effect-lock/CacheBackend"
+import { type AcquireRequest, CacheBackend, type RenewRequest } from "effect-lock/CacheBackend"
 import type { Lease } from "effect-lock/Lease"
 import * as Lock from "effect-lock/Lock"
 import { MemoryLayer } from "effect-lock/MemoryBackend"
@@ -709,6 +709,31 @@ describe("undone, as soon as the store answers, and as long as it may matter", (
       yield* silentFor(5000)
       assert.isUndefined(yield* ownerOf("k"))
     }).pipe(Effect.scoped, Effect.provide(silent)))
+
+  it.effect("a lock that was renewed for longer, though nobody was told", () =>
+    Effect.gen(function*() {
+      const lease = yield* Lock.acquire("k", { leaseDuration: "1 second" })
+      yield* Effect.flip(lease.renew({ leaseDuration: "1 minute", mode: "extend" }))
+      yield* Effect.flip(lease.renew({ leaseDuration: "1 minute", mode: "add" }))
+      isSilent = true
+      yield* fork(Effect.exit(lease.release))
+      yield* silentFor(90_000)
+      assert.isUndefined(yield* ownerOf("k"))
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(
+        Layer.effect(
+          CacheBackend,
+          Effect.map(CacheBackend, (backend) => ({
+            ...backend,
+            leases: {
+              ...backend.leases,
+              renew: (request: RenewRequest) => Effect.andThen(backend.leases.renew(request), storeError("Unknown"))
+            }
+          }))
+        ).pipe(Layer.provide(silent))
+      )
+    ))
 
   it.effect("a lock that was renewed for less, while its request may still be granted again", () => {
     let first = true

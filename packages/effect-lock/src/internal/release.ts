@@ -59,7 +59,7 @@ export const endBy = Effect.fnUntraced(function*<A extends { readonly _tag: stri
   const { backend, clock, doubtUntil, key, token } = self
   const sentAt = Tenure.instant(clock)
   // A renewal by hand may have made it longer than what renewals ask for, and a request in doubt asked for its own.
-  const lastsMillis = Math.max(Tenure.left(self, sentAt), self.leaseMillis, self.options.leaseMillis)
+  const lastsMillis = Math.max(self.lastsUntil - sentAt.monotonic, self.leaseMillis, self.options.leaseMillis)
   if (self.status === "held" && Deadline.isOver(Tenure.left(self, sentAt))) {
     Tenure.declareLost(self, sentAt, Tenure.reasonOfExpiry(self, sentAt))
   }

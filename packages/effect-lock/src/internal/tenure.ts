@@ -66,6 +66,8 @@ export interface Tenure extends Grant {
    * what was no shortening when it was sent may be one when it is done.
    */
   capMillis: number
+  /** The latest moment, on the monotonic clock, until which the store may keep it, whatever was answered. */
+  lastsUntil: number
   /** Renewals are sent one after the other, so that their answers come in the order of their effects. */
   readonly renewing: Semaphore.Semaphore
   watchdog: Fiber.Fiber<void> | undefined
@@ -86,6 +88,7 @@ export const make = (grant: Grant, anchor: Deadline.Instant, lifetime: number): 
   leaseMillis: grant.options.leaseMillis,
   unconfirmed: false,
   capMillis: Infinity,
+  lastsUntil: Math.max(grant.since.monotonic, grant.doubtUntil) + grant.options.leaseMillis,
   renewing: Semaphore.makeUnsafe(1),
   watchdog: undefined,
   programs: new Set(),

@@ -38,6 +38,8 @@ const renewOnce = Effect.fnUntraced(function*(
   }
   self.unconfirmed = true
   const withinMillis = Math.min(Deadline.renewalLimit(Tenure.leftUntilTold(self, sentAt)), backend.timeLimitMillis)
+  const latest = mode === "add" ? self.lastsUntil : sentAt.monotonic + withinMillis
+  self.lastsUntil = Math.max(self.lastsUntil, latest + leaseMillis)
   const request = backend.leases.renew({ key, token, leaseMillis, withinMillis, mode })
   const answer = yield* answerWithin(request, withinMillis, backend.name, "renew")
   const now = Tenure.instant(clock)
