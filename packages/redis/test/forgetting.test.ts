@@ -409,6 +409,28 @@ describe("while it is closed", () => {
     40_000
   )
 
+  it.live(
+    "a connection that is lost before it says which server it reaches is not waited for",
+    () =>
+      Effect.gen(function*() {
+        const server = yield* restartable()
+        const through = yield* Amnesia.relay(server.port)
+        // With this the driver never says what became of a command that was under way.
+        const layer = RedisBackend.layer({ url: through.url, redis: { maxRetriesPerRequest: null } })
+        yield* Effect.gen(function*() {
+          yield* through.retarget(server.port)
+          yield* through.swallow("eval")
+          const waiting = yield* Effect.forkChild(Lock.withLock("k")(Effect.succeed("got it")), {
+            startImmediately: true
+          })
+          yield* Effect.sleep(1000)
+          yield* through.retarget(server.port)
+          assert.strictEqual(yield* Fiber.join(waiting), "got it")
+        }).pipe(Effect.provide(Layer.fresh(layer)))
+      }),
+    60_000
+  )
+
   it.live("a lease longer than the guard time is warned of once", () =>
     recordingLog((log) =>
       Effect.gen(function*() {

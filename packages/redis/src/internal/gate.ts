@@ -61,6 +61,7 @@ export const make = Effect.fnUntraced(function*(
   let lostAt = 0
   let isReady = client.status === "ready"
   let pending: Deferred.Deferred<Args, CacheBackendError> | undefined
+  let closed = Deferred.makeUnsafe<never, CacheBackendError>()
   let warned: Known | undefined
   let isLeaseChecked = forgetting === "off"
 
@@ -108,7 +109,9 @@ export const make = Effect.fnUntraced(function*(
     if (args !== undefined) return Effect.succeed(args)
     if (pending !== undefined) return Deferred.await(pending)
     const asked = pending = Deferred.makeUnsafe<Args, CacheBackendError>()
-    runFork(Deferred.into(Effect.onExit(ask, () => Effect.sync(() => pending = undefined)), asked))
+    // Not every driver ever says what became of a command that was under way when the connection was lost.
+    const answered = Effect.raceFirst(ask, Deferred.await(closed))
+    runFork(Deferred.into(Effect.onExit(answered, () => Effect.sync(() => pending = undefined)), asked))
     return Deferred.await(asked)
   })
 
@@ -124,6 +127,8 @@ export const make = Effect.fnUntraced(function*(
     if (isReady) lostAt = now()
     isReady = false
     args = undefined
+    Deferred.doneUnsafe(closed, Effect.fail(failure("connect", new Error("the connection was lost meanwhile"))))
+    closed = Deferred.makeUnsafe()
   }
   yield* listen(client, { close: onClose, ready: onReady })
   if (isReady) onReady()
