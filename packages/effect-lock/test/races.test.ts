@@ -13,6 +13,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
+import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
@@ -666,6 +667,38 @@ describe("what is left behind", () => {
         release: (key, token) => Effect.andThen(Effect.sleep("500 millis"), leases.release(key, token))
       })))
     ))
+})
+
+describe("a renewal by hand that ends together with the lock", () => {
+  it.effect("leaves no watchdog that sleeps on", () =>
+    Effect.gen(function*() {
+      for (let ops = 4; ops <= 30; ops++) {
+        for (let wait = 0; wait <= 20; wait++) {
+          let live = 0
+          const counted = {
+            recordFiberStart: () => {
+              live++
+            },
+            recordFiberEnd: () => {
+              live--
+            }
+          }
+          yield* Effect.gen(function*() {
+            const lease = yield* Lock.acquire("k", { leaseDuration: "Infinity" })
+            const renewals = [yield* fork(Effect.exit(lease.renew())), yield* fork(Effect.exit(lease.renew()))]
+            for (let time = 0; time < wait; time++) yield* Effect.yieldNow
+            yield* lease.release
+            for (const renewal of renewals) yield* Fiber.await(renewal)
+          }).pipe(
+            Effect.scoped,
+            Effect.provideService(Scheduler.MaxOpsBeforeYield, ops),
+            Effect.provideService(Metric.FiberRuntimeMetrics, counted)
+          )
+          yield* TestClock.adjust(0)
+          assert.strictEqual(live, 0, `${ops} operations at a time, released after ${wait}`)
+        }
+      }
+    }).pipe(Effect.provide(MemoryLayer)))
 })
 
 describe("undone, as soon as the store answers, and as long as it may matter", () => {

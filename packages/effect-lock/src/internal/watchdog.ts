@@ -62,7 +62,7 @@ export const renew = (
   mode: RenewRequest["mode"]
 ): Effect.Effect<void, LockLost | CacheBackendError> =>
   // Afterwards the watchdog has another deadline to plan for.
-  Effect.andThen(self.renewing.withPermit(renewOnce(self, leaseMillis, mode)), start(self))
+  self.renewing.withPermit(Effect.andThen(renewOnce(self, leaseMillis, mode), start(self)))
 
 const watch = Effect.fnUntraced(function*(self: Tenure.Tenure): Effect.fn.Return<void> {
   const { clock, options } = self
@@ -95,9 +95,11 @@ const watch = Effect.fnUntraced(function*(self: Tenure.Tenure): Effect.fn.Return
 
 /** Starts the watchdog, or starts it anew after the deadline was moved by hand. */
 export const start = (self: Tenure.Tenure): Effect.Effect<void> =>
-  Effect.suspend(() => {
+  Effect.uninterruptible(Effect.suspend(() => {
     self.watchdog?.interruptUnsafe()
     return Effect.map(Effect.forkDetach(watch(self), { startImmediately: true }), (fiber) => {
       self.watchdog = fiber
+      // Released or lost in between, it would sleep on with nobody to interrupt it.
+      if (self.status !== "held") fiber.interruptUnsafe()
     })
-  })
+  }))
