@@ -53,8 +53,9 @@ const LONGEST_GUARD = 24 * 86_400_000
  *   cannot be seen. `"any"`: also that the keys of this prefix are gone, as by
  *   `FLUSHALL`; a prefix that was never used looks the same, so the very first
  *   lock waits for the guard time too. `"off"`: nothing.
- * - `guardTime`: as long as the longest lease in use; all who use a prefix
- *   should say the same. Default: 1 minute.
+ * - `guardTime`: as long as the longest lease in use. Default: 1 minute. All who
+ *   use a prefix should say the same, of `forgetting` too: who is content with
+ *   less opens the gate for the others.
  * - `strict`: what would be a warning about the server when the layer is built
  *   (it evicts keys, it is a replica, its user may not ask) is an error of the
  *   layer instead. Default: `false`.
