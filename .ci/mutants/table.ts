@@ -181,8 +181,8 @@ export const mutants: ReadonlyArray<Mutant> = [
     name: "sends renewals while another is under way",
     ...core(
       "internal/watchdog",
-      "self.renewing.withPermit(renewOnce(self, leaseMillis, mode))",
-      "renewOnce(self, leaseMillis, mode)"
+      "self.renewing.withPermit(Effect.andThen(renewOnce(self, leaseMillis, mode), start(self)))",
+      "Effect.andThen(renewOnce(self, leaseMillis, mode), start(self))"
     ),
     killedBy: races(
       "renewals that overlap",
