@@ -160,7 +160,9 @@ const compute = Effect.fnUntraced(function*<K, A, E, R>(
   const began = Tenure.instant(clock)
   tenure.uses++
   yield* Watchdog.start(tenure)
-  const ended = yield* runUnder(tenure, plan.lookup(target.key), restore, plan.onLeaseLost === "interrupt")
+  // Within the program: a lookup that throws must not leave the lock to a watchdog without an owner.
+  const lookup = Effect.suspend(() => plan.lookup(target.key))
+  const ended = yield* runUnder(tenure, lookup, restore, plan.onLeaseLost === "interrupt")
   const { exit } = ended
   const cutOff = Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause)
   const isLost = Tenure.check(tenure, Tenure.instant(clock)) !== undefined

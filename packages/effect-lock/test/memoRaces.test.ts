@@ -1,0 +1,55 @@
+/** What once broke a memo, each by the smallest schedule that shows it. */
+import { assert, describe, it } from "@effect/vitest"
+import { CacheBackend } from "effect-lock/CacheBackend"
+import type { CacheBackendError } from "effect-lock/LockError"
+import * as Lock from "effect-lock/Lock"
+import * as Memo from "effect-lock/Memo"
+import { MemoryLayer } from "effect-lock/MemoryBackend"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as TestClock from "effect/testing/TestClock"
+import { ownerOf, reasons, storeError } from "./support.ts"
+
+type Service = CacheBackend["Service"]
+type AskedFor = Parameters<Service["lookups"]["getOrAcquire"]>[0]
+
+/** Another process, as far as the library can tell: nothing in common but the store. */
+const otherProcess = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.flatMap(CacheBackend, (backend) => Effect.provideService(effect, CacheBackend, { ...backend }))
+
+/** A store that fails every request while `isDown`. */
+const breakable = Effect.map(CacheBackend, (backend) => {
+  const state = { isDown: false, asked: 0 }
+  const failing = <A>(call: Effect.Effect<A, CacheBackendError>) =>
+    Effect.suspend((): Effect.Effect<A, CacheBackendError> => {
+      state.asked++
+      return state.isDown ? Effect.fail(storeError("Unknown")) : call
+    })
+  const service: Service = {
+    ...backend,
+    values: { ...backend.values, getMany: (keys) => failing(backend.values.getMany(keys)) },
+    lookups: { ...backend.lookups, getOrAcquire: (request) => failing(backend.lookups.getOrAcquire(request)) }
+  }
+  return { service, state }
+})
+
+describe("Memo, races", () => {
+  it.effect("a lookup that throws before it is an effect leaves no lock behind", () =>
+    Effect.gen(function*() {
+      const memo = yield* Memo.make({
+        name: "m",
+        key: (key: string) => key,
+        lookup: (key): Effect.Effect<number> => Effect.succeed(JSON.parse(key)),
+        success: Schema.Number,
+        timeToLive: "1 minute"
+      })
+      const fiber = yield* Effect.forkChild(Effect.exit(memo.get("{")), { startImmediately: true })
+      yield* TestClock.adjust("1 second")
+      assert.match(String(reasons(yield* Fiber.join(fiber))), /^Die SyntaxError/)
+      assert.isUndefined(yield* ownerOf("memo/m/{"))
+    }).pipe(Effect.provide(MemoryLayer)))
+})
