@@ -314,17 +314,17 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
   const resultOf = <E2, R2>(loaded: Effect.Effect<Lookup.Loaded<A, E>, E2, R2>): Effect.Effect<A, E | E2, R2> =>
     Effect.flatMap(loaded, ({ exit }) => exit)
 
-  const get = (key: K) =>
-    Effect.flatMap(
-      targetOf(key),
-      (target) =>
-        Effect.withFiber<A, E | StoreFailure, R>((fiber) =>
-          Held.find(fiber, backend, target.name) === undefined
-            ? resultOf(Cache.get(flights, new Flight(target.name, Lookup.load(plan, backend, target))))
-            // It would wait for itself.
-            : Effect.die(new LockReentered({ key: target.name }))
-        )
+  /** Inside the lookup of the same key it would wait for itself. */
+  const unlessWithin = <A2, E2, R2>(name: string, effect: Effect.Effect<A2, E2, R2>) =>
+    Effect.withFiber<A2, E2, R2>((fiber) =>
+      Held.find(fiber, backend, name) === undefined ? effect : Effect.die(new LockReentered({ key: name }))
     )
+
+  const join = (flight: Flight<Lookup.Loaded<A, E>, StoreFailure, R>) =>
+    unlessWithin(flight.name, resultOf(Cache.get(flights, flight)))
+
+  const get = (key: K) =>
+    Effect.flatMap(targetOf(key), (target) => join(new Flight(target.name, Lookup.load(plan, backend, target))))
 
   return {
     get,
@@ -345,7 +345,7 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
           ? Lookup.load(plan, backend, target)
           : Lookup.loadInBatch(plan, backend, target, batch)
         const flight = new Flight(name, Effect.suspend(() => (started.add(name), load)))
-        fibers.set(name, yield* Effect.forkChild(resultOf(Cache.get(flights, flight)), { startImmediately: true }))
+        fibers.set(name, yield* Effect.forkChild(join(flight), { startImmediately: true }))
         // Another fiber is at it already, so this key has no part in the batch.
         if (!started.has(name)) batch?.pass(name)
       }
@@ -355,7 +355,11 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
     refresh: (key) =>
       Effect.flatMap(
         targetOf(key),
-        (target) => Effect.ensuring(resultOf(Lookup.refresh(plan, backend, target)), drop(target.name))
+        (target) =>
+          unlessWithin(
+            target.name,
+            Effect.ensuring(resultOf(Lookup.refresh(plan, backend, target)), drop(target.name))
+          )
       ),
 
     invalidate: (key) =>

@@ -52,4 +52,40 @@ describe("Memo, races", () => {
       assert.match(String(reasons(yield* Fiber.join(fiber))), /^Die SyntaxError/)
       assert.isUndefined(yield* ownerOf("memo/m/{"))
     }).pipe(Effect.provide(MemoryLayer)))
+
+  it.effect("getMany inside the lookup of one of its keys is a defect at once", () =>
+    Effect.gen(function*() {
+      const memo: Memo.Memo<string, string> = yield* Memo.make({
+        name: "m",
+        key: (key: string) => key,
+        lookup: (key): Effect.Effect<string> =>
+          Effect.flatMap(Effect.suspend(() => memo.getMany([key])), ([exit]) => Effect.orDie(exit!)),
+        success: Schema.String,
+        timeToLive: "1 minute",
+        onWaitTimeout: "compute"
+      })
+      const fiber = yield* Effect.forkChild(Effect.exit(memo.get("k")), { startImmediately: true })
+      for (let i = 0; i < 100; i++) yield* TestClock.adjust("1 second")
+      const exit = fiber.pollUnsafe()
+      yield* Fiber.interrupt(fiber)
+      assert.deepStrictEqual(exit && reasons(yield* exit), ["Die LockReentered"])
+    }).pipe(Effect.provide(MemoryLayer)))
+
+  it.effect("refresh inside the lookup of its key is a defect at once", () =>
+    Effect.gen(function*() {
+      const memo: Memo.Memo<string, string> = yield* Memo.make({
+        name: "m",
+        key: (key: string) => key,
+        lookup: (key): Effect.Effect<string> => Effect.suspend(() => memo.refresh(key)),
+        success: Schema.String,
+        timeToLive: "1 minute",
+        waitTimeout: "Infinity",
+        onWaitTimeout: "compute"
+      })
+      const fiber = yield* Effect.forkChild(Effect.exit(memo.get("k")), { startImmediately: true })
+      for (let i = 0; i < 100; i++) yield* TestClock.adjust("1 second")
+      const exit = fiber.pollUnsafe()
+      yield* Fiber.interrupt(fiber)
+      assert.deepStrictEqual(exit && reasons(yield* exit), ["Die LockReentered"])
+    }).pipe(Effect.provide(MemoryLayer)))
 })
