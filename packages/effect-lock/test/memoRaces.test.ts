@@ -88,4 +88,58 @@ describe("Memo, races", () => {
       yield* Fiber.interrupt(fiber)
       assert.deepStrictEqual(exit && reasons(yield* exit), ["Die LockReentered"])
     }).pipe(Effect.provide(MemoryLayer)))
+
+  it.effect("many requests that one outage fails are one outage: the store is asked again after a second", () =>
+    Effect.gen(function*() {
+      const { service, state } = yield* breakable
+      const backend = {
+        ...service,
+        lookups: {
+          ...service.lookups,
+          getOrAcquire: (request: AskedFor) => Effect.delay(service.lookups.getOrAcquire(request), "10 millis")
+        }
+      }
+      const memo = yield* Memo.make({
+        name: "m",
+        key: (key: string) => key,
+        lookup: (key) => Effect.succeed(key),
+        success: Schema.String,
+        timeToLive: "1 minute"
+      }).pipe(Effect.provideService(CacheBackend, backend))
+      state.isDown = true
+      const keys = Array.from({ length: 20 }, (_, i) => `k${i}`)
+      const fiber = yield* Effect.forkChild(Effect.forEach(keys, memo.get, { concurrency: "unbounded" }))
+      yield* TestClock.adjust("10 millis")
+      yield* Fiber.join(fiber)
+      state.isDown = false
+      state.asked = 0
+      yield* TestClock.adjust("1100 millis")
+      const again = yield* Effect.forkChild(memo.get("k0"))
+      yield* TestClock.adjust("10 millis")
+      yield* Fiber.join(again)
+      assert.strictEqual(state.asked, 1)
+    }).pipe(Effect.provide(MemoryLayer)))
+
+  it.effect("getMany alone notices that an outage is over", () =>
+    Effect.gen(function*() {
+      for (const batches of [false, true]) {
+        const { service, state } = yield* breakable
+        const memo = yield* Memo.make({
+          name: `m${batches}`,
+          key: (key: string) => key,
+          lookup: (key) => Effect.succeed(key),
+          ...(batches
+            ? { lookupMany: (keys: ReadonlyArray<string>) => Effect.succeed(keys.map((key) => Exit.succeed(key))) }
+            : {}),
+          success: Schema.String,
+          timeToLive: "1 minute"
+        }).pipe(Effect.provideService(CacheBackend, service))
+        state.isDown = true
+        yield* memo.getMany(["a", "b"])
+        state.isDown = false
+        yield* TestClock.adjust("2 seconds")
+        yield* memo.getMany(["a", "b"])
+        assert.deepStrictEqual(yield* memo.peek("a"), Option.some("a"))
+      }
+    }).pipe(Effect.provide(MemoryLayer)))
 })

@@ -406,6 +406,7 @@ export const readMany = Effect.fnUntraced(function*<K, A, E, R>(
     }
   }))
   if (Exit.isFailure(read)) noteOutage(backend, clock, read.cause)
+  else Outage.end(backend)
   return found
 })
 
@@ -428,6 +429,10 @@ export const loadInBatch = <K, A, E, R>(
     Effect.clockWith(Effect.fnUntraced(function*(clock) {
       const isDown = Outage.current(backend, Tenure.instant(clock).monotonic) !== undefined
       const got = isDown ? undefined : yield* Effect.exit(ask(plan, backend, clock, target, 0, 0, restore))
+      if (got !== undefined) {
+        if (Exit.isSuccess(got)) Outage.end(backend)
+        else noteOutage(backend, clock, got.cause)
+      }
       if (got !== undefined && Exit.isSuccess(got) && "tenure" in got.value) {
         const computed = yield* compute(
           { ...plan, lookup: () => batch.lookup(target) },

@@ -16,6 +16,8 @@ interface Outage {
   /** Monotonic time, in ms. */
   readonly until: number
   readonly pause: number
+  /** Somebody was let through since. What fails besides was sent before the outage began. */
+  readonly isTried: boolean
 }
 
 const outages = new WeakMap<CacheBackend["Service"], Outage>()
@@ -25,7 +27,7 @@ export const current = (backend: CacheBackend["Service"], now: number): CacheBac
   const outage = outages.get(backend)
   if (outage === undefined) return undefined
   if (now < outage.until) return outage.error
-  outages.set(backend, { ...outage, until: now + outage.pause })
+  outages.set(backend, { ...outage, until: now + outage.pause, isTried: true })
   return undefined
 }
 
@@ -33,8 +35,9 @@ export const current = (backend: CacheBackend["Service"], now: number): CacheBac
 export const begin = (backend: CacheBackend["Service"], now: number, error: CacheBackendError): void => {
   if (!error.retryable) return
   const before = outages.get(backend)
+  if (before?.isTried === false) return
   const pause = before === undefined ? SHORTEST : Math.min(before.pause * 2, LONGEST)
-  outages.set(backend, { error, until: now + pause, pause })
+  outages.set(backend, { error, until: now + pause, pause, isTried: false })
 }
 
 /** The store answered. */
