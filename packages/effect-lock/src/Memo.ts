@@ -336,7 +336,7 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
       const batch = lookupMany !== undefined && missing.length > 1 ? Batch.make(missing, lookupMany) : undefined
       const started = new Set<string>()
       const fibers = new Map<string, Fiber.Fiber<A, E | StoreFailure>>()
-      for (const target of targets.values()) {
+      const begin = Effect.fnUntraced(function*(target: Lookup.Target<K>) {
         const { name } = target
         const loaded = stored.get(name)
         const load = loaded !== undefined
@@ -348,7 +348,9 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
         fibers.set(name, yield* Effect.forkChild(join(flight), { startImmediately: true }))
         // Another fiber is at it already, so this key has no part in the batch.
         if (!started.has(name)) batch?.pass(name)
-      }
+      })
+      // All of them or none: a batch waits for each of its keys, and somebody else may have joined one already.
+      yield* Effect.uninterruptible(Effect.forEach(targets.values(), begin, { discard: true }))
       return yield* Effect.forEach(asked, ({ name }) => Fiber.await(fibers.get(name)!))
     }),
 

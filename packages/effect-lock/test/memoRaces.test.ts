@@ -142,4 +142,60 @@ describe("Memo, races", () => {
         assert.deepStrictEqual(yield* memo.peek("a"), Option.some("a"))
       }
     }).pipe(Effect.provide(MemoryLayer)))
+
+  it.effect("getMany, interrupted: what has left is not looked up with what stays", () =>
+    Effect.gen(function*() {
+      const backend = yield* CacheBackend
+      const gate = yield* Deferred.make<void>()
+      const slow: Service = {
+        ...backend,
+        lookups: {
+          ...backend.lookups,
+          getOrAcquire: (request) =>
+            Effect.andThen(
+              request.key.endsWith("b") ? Deferred.await(gate) : Effect.void,
+              backend.lookups.getOrAcquire(request)
+            )
+        }
+      }
+      const calls: Array<ReadonlyArray<string>> = []
+      const memo = yield* Memo.make({
+        name: "m",
+        key: (key: string) => key,
+        lookup: (key) => Effect.succeed(key),
+        lookupMany: (keys) => Effect.sync(() => (calls.push(keys), keys.map((key) => Exit.succeed(key)))),
+        success: Schema.String,
+        timeToLive: "1 minute"
+      }).pipe(Effect.provideService(CacheBackend, slow))
+      const many = yield* Effect.forkChild(memo.getMany(["a", "b"]), { startImmediately: true })
+      const one = yield* Effect.forkChild(memo.get("b"), { startImmediately: true })
+      yield* Fiber.interrupt(many)
+      assert.isUndefined(yield* ownerOf("memo/m/a"))
+      yield* Deferred.succeed(gate, undefined)
+      assert.strictEqual(yield* Fiber.join(one), "b")
+      assert.deepStrictEqual(calls, [["b"]])
+    }).pipe(Effect.provide(MemoryLayer)))
+
+  it.effect("getMany, interrupted before all keys have begun: who joined one of them is not left waiting", () =>
+    Effect.gen(function*() {
+      const memo = yield* Memo.make({
+        name: "m",
+        key: (key: string) => key,
+        lookup: (key) => Effect.succeed(key),
+        lookupMany: (keys) => Effect.succeed(keys.map((key) => Exit.succeed(key))),
+        success: Schema.String,
+        timeToLive: "1 minute"
+      })
+      const keys = Array.from({ length: 3000 }, (_, i) => `k${i}`)
+      const many = yield* Effect.forkChild(memo.getMany(keys), { startImmediately: true })
+      // It yields to others between its keys.
+      while ((yield* ownerOf("memo/m/k0")) === undefined) yield* Effect.yieldNow
+      assert.isUndefined(yield* ownerOf("memo/m/k2999"))
+      const one = yield* Effect.forkChild(memo.get("k0"), { startImmediately: true })
+      yield* Fiber.interrupt(many)
+      for (let i = 0; i < 100; i++) yield* TestClock.adjust("1 second")
+      const exit = one.pollUnsafe()
+      yield* Fiber.interrupt(one)
+      assert.deepStrictEqual(exit, Exit.succeed("k0"))
+    }).pipe(Effect.provide(MemoryLayer)))
 })

@@ -21,17 +21,19 @@ export const make = <K, A, E, R>(
   lookupMany: (keys: ReadonlyArray<K>) => Effect.Effect<ReadonlyArray<Exit.Exit<A, E>>, E, R>
 ): Batch<K, A, E, R> => {
   const awaited = new Set(names)
-  const parts: Array<Part<K, A, E>> = []
+  const parts = new Set<Part<K, A, E>>()
   let left = 0
   let fiber: Fiber.Fiber<void> | undefined
   let begin: (() => Fiber.Fiber<void>) | undefined
 
   const run = Effect.gen(function*() {
-    const exits = yield* lookupMany(parts.map(({ key }) => key))
-    if (exits.length !== parts.length) {
-      return yield* Effect.die(new Error(`lookupMany answered ${exits.length} of ${parts.length} keys`))
+    const keys = Array.from(parts, ({ key }) => key)
+    const exits = yield* lookupMany(keys)
+    if (exits.length !== keys.length) {
+      return yield* Effect.die(new Error(`lookupMany answered ${exits.length} of ${keys.length} keys`))
     }
-    for (const [i, { result }] of parts.entries()) Deferred.doneUnsafe(result, exits[i]!)
+    let i = 0
+    for (const { result } of parts) Deferred.doneUnsafe(result, exits[i++]!)
   }).pipe(
     Effect.catchCause((cause) =>
       Effect.sync(() => {
@@ -41,21 +43,24 @@ export const make = <K, A, E, R>(
   )
 
   const report = (name: string) => {
-    if (awaited.delete(name) && awaited.size === 0 && parts.length > 0) fiber = begin?.()
+    if (awaited.delete(name) && awaited.size === 0 && parts.size > 0) fiber = begin?.()
   }
 
   return {
     pass: report,
     lookup: ({ key, name }) =>
       Effect.flatMap(Effect.context<R>(), (context) => {
-        const result = Deferred.makeUnsafe<A, E>()
-        parts.push({ key, result })
+        const part = { key, result: Deferred.makeUnsafe<A, E>() }
+        parts.add(part)
         left++
         begin = () => Effect.runForkWith(context)(run)
         report(name)
-        return Effect.onInterrupt(Deferred.await(result), () =>
+        return Effect.onInterrupt(Deferred.await(part.result), () =>
           Effect.sync(() => {
-            if (--left === 0) fiber?.interruptUnsafe()
+            left--
+            // Before it begins, it can still be left out: its lock may be another's by then.
+            if (fiber === undefined) parts.delete(part)
+            else if (left === 0) fiber.interruptUnsafe()
           }))
       })
   }
