@@ -290,19 +290,27 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
         memory === undefined || Exit.isFailure(exit) ? 0 : Math.min(memory.timeToLiveMillis, exit.value.freshMillis)
     }
   )
-  const drop = (name: string) => Cache.invalidate(flights, new Flight(name, Effect.never))
+  // How often something was dropped: what was read before may be older than what was dropped.
+  let drops = 0
+  const drop = (name: string) =>
+    Effect.suspend(() => {
+      drops++
+      return Cache.invalidate(flights, new Flight(name, Effect.never))
+    })
 
   // What others have changed is dropped; a value that is kept is no older than what is announced.
   if (memory !== undefined) {
     const run = Effect.runForkWith(yield* Effect.context<never>())
-    const changed = (name: string | undefined, version: number) =>
-      void run(
+    const changed = (name: string | undefined, version: number) => {
+      drops++
+      run(
         name === undefined
           ? Cache.invalidateAll(flights)
           : version === Infinity
           ? drop(name)
           : Cache.invalidateWhen(flights, new Flight(name, Effect.never), (loaded) => loaded.version < version)
       )
+    }
     const watching = Effect.ignore(backend.lookups.watch(changed), {
       log: "Warn",
       message: "effect-lock: what others change is not heard; values in memory live by their own time to live"
@@ -331,6 +339,7 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
     getMany: Effect.fnUntraced(function*(keys) {
       const asked = yield* Effect.forEach(keys, targetOf)
       const targets = new Map(asked.map((target) => [target.name, target]))
+      const dropsBefore = drops
       const stored = yield* Lookup.readMany(plan, backend, Array.from(targets.values()))
       const missing = Array.from(targets.keys()).filter((name) => !stored.has(name))
       const batch = lookupMany !== undefined && missing.length > 1 ? Batch.make(missing, lookupMany) : undefined
@@ -340,7 +349,7 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
         const { name } = target
         const loaded = stored.get(name)
         const load = loaded !== undefined
-          ? Effect.succeed(loaded)
+          ? Effect.succeed(drops === dropsBefore ? loaded : { ...loaded, freshMillis: 0 })
           : batch === undefined
           ? Lookup.load(plan, backend, target)
           : Lookup.loadInBatch(plan, backend, target, batch)

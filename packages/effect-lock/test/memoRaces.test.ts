@@ -143,6 +143,39 @@ describe("Memo, races", () => {
       }
     }).pipe(Effect.provide(MemoryLayer)))
 
+  it.effect("in memory: what getMany read before an invalidation is not kept after it", () =>
+    Effect.gen(function*() {
+      const backend = yield* CacheBackend
+      const read = yield* Deferred.make<void>()
+      let isSlow = false
+      const slow: Service = {
+        ...backend,
+        values: {
+          ...backend.values,
+          // The answer is on its way, as that of a chunk may be.
+          getMany: (keys) => Effect.tap(backend.values.getMany(keys), () => isSlow ? Deferred.await(read) : Effect.void)
+        }
+      }
+      let lookups = 0
+      const many = Memo.make({
+        name: "m",
+        key: (key: string) => key,
+        lookup: () => Effect.sync(() => `value ${++lookups}`),
+        success: Schema.String,
+        timeToLive: "1 hour",
+        memory: { capacity: 10, timeToLive: "1 hour" }
+      })
+      const here = yield* many.pipe(Effect.provideService(CacheBackend, slow))
+      const there = yield* otherProcess(many)
+      assert.strictEqual(yield* there.get("k"), "value 1")
+      isSlow = true
+      const fiber = yield* Effect.forkChild(here.getMany(["k"]), { startImmediately: true })
+      yield* there.invalidate("k")
+      yield* Deferred.succeed(read, undefined)
+      assert.deepStrictEqual(yield* Fiber.join(fiber), [Exit.succeed("value 1")])
+      assert.strictEqual(yield* here.get("k"), "value 2")
+    }).pipe(Effect.provide(MemoryLayer)))
+
   it.effect("getMany, interrupted: what has left is not looked up with what stays", () =>
     Effect.gen(function*() {
       const backend = yield* CacheBackend
