@@ -230,7 +230,8 @@ const planOf = <K, A, E, R, W extends "fail" | "compute" | "stale", B extends "c
         : Exit.isSuccess(exit) && fixed !== undefined
         ? fixed
         : 0,
-    lock: Resolve.resolve(defaults, { leaseDuration, waitTimeout }),
+    // How long a lock may be held is no matter of a memo: its lookup would be cut off, and begin again for ever.
+    lock: Resolve.resolve(defaults, { leaseDuration, waitTimeout, maxHold: Infinity, autoRenew: true }),
     onWaitTimeout: options.onWaitTimeout ?? "fail",
     onBackendError: options.onBackendError ?? "compute",
     onLeaseLost: options.onLeaseLost ?? "interrupt",

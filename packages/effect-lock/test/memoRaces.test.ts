@@ -231,4 +231,23 @@ describe("Memo, races", () => {
       yield* Fiber.interrupt(one)
       assert.deepStrictEqual(exit, Exit.succeed("k0"))
     }).pipe(Effect.provide(MemoryLayer)))
+
+  it.effect("the limits of Lock.Defaults on holding do not make a lookup begin again for ever", () =>
+    Effect.gen(function*() {
+      for (const defaults of [{ maxHold: "5 seconds" }, { autoRenew: false }] as const) {
+        let begun = 0
+        const memo = yield* Memo.make({
+          name: `m${Object.keys(defaults)[0]}`,
+          key: (key: string) => key,
+          lookup: (key) => Effect.suspend(() => (begun++, Effect.as(Effect.sleep("1 minute"), key))),
+          success: Schema.String,
+          timeToLive: "1 hour"
+        }).pipe(Effect.provideService(Lock.Defaults, defaults))
+        const fiber = yield* Effect.forkChild(memo.get("k"), { startImmediately: true })
+        for (let i = 0; i < 600; i++) yield* TestClock.adjust("1 second")
+        const exit = fiber.pollUnsafe()
+        yield* Fiber.interrupt(fiber)
+        assert.deepStrictEqual([exit, begun], [Exit.succeed("k"), 1])
+      }
+    }).pipe(Effect.provide(MemoryLayer)))
 })
