@@ -250,4 +250,51 @@ describe("Memo, races", () => {
         assert.deepStrictEqual([exit, begun], [Exit.succeed("k"), 1])
       }
     }).pipe(Effect.provide(MemoryLayer)))
+
+  it.effect("the time of one's own lookup is no time of waiting for another's", () =>
+    Effect.gen(function*() {
+      const { leases } = yield* CacheBackend
+      let begun = 0
+      const memo = yield* Memo.make({
+        name: "m",
+        key: (key: string) => key,
+        lookup: (key) => Effect.suspend(() => (begun++, Effect.as(Effect.sleep("1 minute"), key))),
+        success: Schema.String,
+        timeToLive: "1 hour"
+      })
+      const fiber = yield* Effect.forkChild(Effect.exit(memo.get("k")), { startImmediately: true })
+      yield* TestClock.adjust("40 seconds")
+      yield* leases.forceRelease("memo/m/k")
+      yield* Effect.forkScoped(Lock.withLock("memo/m/k")(Effect.sleep("20 seconds")), { startImmediately: true })
+      for (let i = 0; i < 100; i++) yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(yield* Fiber.join(fiber), Exit.succeed("k"))
+      assert.strictEqual(begun, 2)
+    }).pipe(Effect.provide(MemoryLayer)))
+
+  it.effect("grace: the old value is served when the store fails and then the lookup does", () =>
+    Effect.gen(function*() {
+      const backend = yield* CacheBackend
+      let isDown = false
+      const failing: Service = {
+        ...backend,
+        lookups: {
+          ...backend.lookups,
+          getOrAcquire: (request) =>
+            isDown && request.seen > 0 ? Effect.fail(storeError("Unknown")) : backend.lookups.getOrAcquire(request)
+        }
+      }
+      const memo = yield* Memo.make({
+        name: "m",
+        key: (key: string) => key,
+        lookup: () => isDown ? Effect.fail("refused") : Effect.succeed("old"),
+        success: Schema.String,
+        error: Schema.String,
+        timeToLive: "1 minute",
+        grace: "1 hour"
+      }).pipe(Effect.provideService(CacheBackend, failing))
+      yield* memo.get("k")
+      yield* TestClock.adjust("10 minutes")
+      isDown = true
+      assert.deepStrictEqual(yield* Effect.exit(memo.get("k")), Exit.succeed("old"))
+    }).pipe(Effect.provide(MemoryLayer)))
 })

@@ -342,45 +342,48 @@ const loop = Effect.fnUntraced(function*<K, A, E, R>(
   restore: Restore
 ): Effect.fn.Return<Loaded<A, E>, LockTimeout | CacheBackendError, R> {
   const { name } = target
-  const start = Tenure.instant(clock)
+  let waitMillis = plan.lock.waitMillis
   let seen = from
   let stale: Loaded<A, E> | undefined
+  // The old value serves on while its lookup fails.
+  const orStale = (loaded: Loaded<A, E>) => stale !== undefined && Exit.isFailure(loaded.exit) ? stale : loaded
+  const withoutLock = Effect.map(Effect.suspend(() => restore(unlocked(plan, target.key))), orStale)
   while (true) {
     const before = Tenure.instant(clock)
-    const waitMillis = Math.max(0, plan.lock.waitMillis - Deadline.elapsed(start, before))
     const down = Outage.current(backend, before.monotonic)
     const got = down === undefined
       ? yield* Effect.exit(ask(plan, backend, clock, target, seen, waitMillis, restore))
       : Exit.fail(down)
     const now = Tenure.instant(clock)
+    // A lookup of its own that was lost is no wait for another's.
+    waitMillis = Math.max(0, waitMillis - Deadline.elapsed(before, now))
 
     if (Exit.isFailure(got)) {
       const error = Option.getOrUndefined(Cause.findErrorOption(got.cause))
       if (error === undefined) return yield* Effect.failCause(got.cause)
       if (error._tag === "LockTimeout") {
         if (plan.onWaitTimeout === "stale" && stale !== undefined) return stale
-        return yield* plan.onWaitTimeout === "compute" ? restore(unlocked(plan, target.key)) : error
+        return yield* plan.onWaitTimeout === "compute" ? withoutLock : error
       }
       if (down === undefined) {
         Outage.begin(backend, now.monotonic, error)
         yield* logAbout(name, "effect-lock: the store failed a memo", got.cause)
       }
-      return yield* plan.onBackendError === "compute" ? restore(unlocked(plan, target.key)) : error
+      return yield* plan.onBackendError === "compute" ? withoutLock : error
     }
 
     if (down === undefined) Outage.end(backend)
     if ("tenure" in got.value) {
       const computed = yield* compute(plan, clock, target, got.value, seen === ANY || stale !== undefined, restore)
-      // The old value serves on while its lookup fails.
-      if (computed !== undefined) return stale !== undefined && Exit.isFailure(computed.exit) ? stale : computed
+      if (computed !== undefined) return orStale(computed)
       continue
     }
 
     const { version } = got.value
     if (version > 0) seen = version
     const found = yield* judge(plan, backend, clock, target, got.value)
-    if (found._tag === "TooLarge") return yield* restore(unlocked(plan, target.key))
-    if (found._tag === "Serves") return stale !== undefined && Exit.isFailure(found.loaded.exit) ? stale : found.loaded
+    if (found._tag === "TooLarge") return yield* withoutLock
+    if (found._tag === "Serves") return orStale(found.loaded)
     if (found._tag === "Stale") stale = found.loaded
   }
 })
