@@ -12,7 +12,11 @@ const openMany = Effect.fnUntraced(function*<E = never>(
   server: Support.Server,
   count: number,
   lookup: (key: string) => Effect.Effect<string, E>,
-  more: { readonly memory?: Memo.Options<string>["memory"]; readonly error?: Schema.Codec<E, unknown> } = {}
+  more: {
+    readonly memory?: Memo.Options<string>["memory"]
+    readonly error?: Schema.Codec<E, unknown>
+    readonly onBackendError?: "compute" | "fail"
+  } = {}
 ) {
   return yield* Effect.forEach(
     Array.from({ length: count }),
@@ -124,5 +128,18 @@ describe("a memo on Redis", () => {
       yield* Support.send(server, "client", "kill", "type", "pubsub")
       yield* there!.refresh("k")
       yield* eventually("value 4")
+    }))
+
+  it.live("reads what is stored while the memory of the server is full, and computes the rest", () =>
+    Effect.gen(function*() {
+      const server = yield* Support.start()
+      const { counter, lookup } = counted((key) => Effect.succeed(`value of ${key}`))
+      const [memo] = yield* openMany(server, 1, lookup, { onBackendError: "compute" })
+      yield* memo!.get("stored")
+      yield* Support.send(server, "config", "set", "maxmemory", "1")
+      assert.strictEqual(yield* memo!.get("other"), "value of other")
+      assert.strictEqual(counter.lookups, 2)
+      assert.strictEqual(yield* memo!.get("stored"), "value of stored")
+      assert.strictEqual(counter.lookups, 2)
     }))
 })

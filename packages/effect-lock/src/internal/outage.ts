@@ -31,8 +31,9 @@ export const current = (backend: CacheBackend["Service"], now: number): CacheBac
   return undefined
 }
 
-/** The store gave an error. One that refuses for good is not down. */
+/** The store gave an error. One that refuses is not down, and may still have what others ask for: full memory, for instance. */
 export const begin = (backend: CacheBackend["Service"], now: number, error: CacheBackendError): void => {
+  if (error.outcome === "Rejected") return end(backend)
   if (!error.retryable) return
   const before = outages.get(backend)
   if (before?.isTried === false) return
