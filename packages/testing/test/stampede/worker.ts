@@ -36,7 +36,7 @@ const main = Effect.gen(function*() {
   process.stdin.on("data", (lines) => {
     for (let i = 0; i < lines.length; i++) Queue.offerUnsafe(rounds, undefined)
   })
-  yield* Effect.gen(function*() {
+  return yield* Effect.gen(function*() {
     const memo = yield* Memo.make({
       name: job.memo,
       key: (round: number) => String(round),
