@@ -11,6 +11,7 @@ const layers = {
       "LockOptions",
       "internal/bounded",
       "internal/bytes",
+      "internal/canonical",
       "internal/deadline",
       "internal/name",
       "internal/options"
@@ -42,7 +43,8 @@ const layers = {
       "internal/tenure",
       "internal/token",
       "internal/turnstile",
-      "internal/watchdog"
+      "internal/watchdog",
+      "internal/wrap"
     ],
     imports: ["values", "contract", "engine"]
   },

@@ -31,6 +31,7 @@ import { runUnder } from "./internal/program.ts"
 import { type Use, use } from "./internal/release.ts"
 import * as Tenure from "./internal/tenure.ts"
 import * as Watchdog from "./internal/watchdog.ts"
+import * as Wrap from "./internal/wrap.ts"
 import type { Lease } from "./Lease.ts"
 import { type CacheBackendError, LockLost, LockReentered, type LockTimeout } from "./LockError.ts"
 import type { LockOptions } from "./LockOptions.ts"
@@ -158,6 +159,146 @@ export const withLockIfAvailable = (key: string, options?: Omit<LockOptions, "wa
     "Lock.withLockIfAvailable",
     { attributes: { "lock.key": key }, captureStackTrace: false }
   )
+
+/**
+ * How the calls of a wrapped function are keyed.
+ *
+ * - `name`: stands for the function in its keys. Default: the function's own
+ *   name, which a minifier may change and `Effect.fn` does not set.
+ * - `key`: makes the whole key from the arguments, instead of name and arguments.
+ *
+ * @see {@link wrap}
+ * @category models
+ * @since 0.1.0
+ */
+export interface WrapOptions<Args extends Array<unknown>> {
+  readonly name?: string | undefined
+  readonly key?: ((...args: Args) => string) | undefined
+}
+
+/**
+ * Makes a function of which calls with equal arguments run one at a time, in
+ * all processes; others do not wait for one another.
+ *
+ * **When to use**
+ *
+ * Use it where the lock belongs to the function rather than to a place that
+ * calls it.
+ *
+ * **Details**
+ *
+ * The function returns an effect, or is a generator function as `Effect.fn`
+ * takes it. The one made of it has its parameters, `name` and `length`, and
+ * keeps nothing between calls. A call waits as {@link withLock} does; with
+ * `ifHeld: "skip"` it does not, and `None` says that it was skipped, as with
+ * {@link withLockIfAvailable}.
+ *
+ * The key is the name and the arguments as one would write them, for instance
+ * `refresh("ada",7)`. Equal arguments, in the sense of `Equal.equals`, make
+ * equal keys: the order of properties does not matter. Dates, bytes, maps,
+ * sets, URLs, what Effect has for data (`Option`, `Duration`, `HashMap` and so
+ * on), the classes of `Data` and `Schema`, and whatever has a `PrimaryKey` have
+ * a form. A function, a symbol, an instance of another class, or a value that
+ * contains itself has none: it ends the call as the defect `InvalidOption`, which names
+ * its path, before anything is written. Then pass `key`.
+ *
+ * **Gotchas**
+ *
+ * The store sees the arguments in the key, and so does whoever lists locks. A
+ * function that has neither a name of its own nor the option `name` or `key`
+ * throws `InvalidOption` where it is wrapped. One that calls itself with equal
+ * arguments waits for itself, which is a defect, unless it is `reentrant`.
+ *
+ * **Example** (A refresh that runs once at a time for each user)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Lock from "effect-lock/Lock"
+ * import { MemoryLayer } from "effect-lock/MemoryBackend"
+ *
+ * let running = 0
+ * const refresh = Lock.wrap(function* refresh(user: { readonly id: number }) {
+ *   running++
+ *   yield* Effect.sleep("5 millis")
+ *   return `user ${user.id}, ${running--} running`
+ * })
+ *
+ * const program = Effect.all([refresh({ id: 7 }), refresh({ id: 7 })], { concurrency: "unbounded" })
+ * console.log(await Effect.runPromise(Effect.provide(program, MemoryLayer)))
+ * // => [ 'user 7, 1 running', 'user 7, 1 running' ]
+ * ```
+ *
+ * **Example** (Skipping what runs already)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Lock from "effect-lock/Lock"
+ * import { MemoryLayer } from "effect-lock/MemoryBackend"
+ *
+ * const report = Lock.wrap(
+ *   (month: string) => Effect.as(Effect.sleep("5 millis"), `report of ${month}`),
+ *   { key: (month) => `report:${month}`, ifHeld: "skip" }
+ * )
+ *
+ * const program = Effect.all([report("May"), report("May")], { concurrency: "unbounded" })
+ * const [first, second] = await Effect.runPromise(Effect.provide(program, MemoryLayer))
+ * console.log(first._tag, second._tag) // => Some None
+ * ```
+ *
+ * @category blocks
+ * @since 0.1.0
+ */
+export const wrap: {
+  <Args extends Array<unknown>, A, E, R>(
+    f: (...args: Args) => Effect.Effect<A, E, R>,
+    options: WrapOptions<Args> & Omit<LockOptions, "waitTimeout" | "retry"> & { readonly ifHeld: "skip" }
+  ): (
+    ...args: Args
+  ) => Effect.Effect<Option.Option<A>, E | LockLost | CacheBackendError, Exclude<R, Scope.Scope> | CacheBackend>
+  <Args extends Array<unknown>, Eff extends Effect.Effect<unknown, unknown, unknown>, A>(
+    f: (...args: Args) => Generator<Eff, A, never>,
+    options: WrapOptions<Args> & Omit<LockOptions, "waitTimeout" | "retry"> & { readonly ifHeld: "skip" }
+  ): (
+    ...args: Args
+  ) => Effect.Effect<
+    Option.Option<A>,
+    Effect.Error<Eff> | LockLost | CacheBackendError,
+    Exclude<Effect.Services<Eff>, Scope.Scope> | CacheBackend
+  >
+  <Args extends Array<unknown>, A, E, R>(
+    f: (...args: Args) => Effect.Effect<A, E, R>,
+    options?: WrapOptions<Args> & LockOptions & { readonly ifHeld?: "wait" | undefined }
+  ): (
+    ...args: Args
+  ) => Effect.Effect<A, E | LockTimeout | LockLost | CacheBackendError, Exclude<R, Scope.Scope> | CacheBackend>
+  <Args extends Array<unknown>, Eff extends Effect.Effect<unknown, unknown, unknown>, A>(
+    f: (...args: Args) => Generator<Eff, A, never>,
+    options?: WrapOptions<Args> & LockOptions & { readonly ifHeld?: "wait" | undefined }
+  ): (
+    ...args: Args
+  ) => Effect.Effect<
+    A,
+    Effect.Error<Eff> | LockTimeout | LockLost | CacheBackendError,
+    Exclude<Effect.Services<Eff>, Scope.Scope> | CacheBackend
+  >
+} = <Args extends Array<unknown>, A, E, R>(
+  f: (...args: Args) => Wrap.Body<A, E, R>,
+  { ifHeld, key, name, ...options }: WrapOptions<Args> & LockOptions & {
+    readonly ifHeld?: "wait" | "skip" | undefined
+  } = {}
+) => {
+  const keyOf = Wrap.keyOf(f, { key, name })
+  const under: (
+    key: string
+  ) => (
+    program: Effect.Effect<A, E, R>
+  ) => Effect.Effect<
+    A | Option.Option<A>,
+    E | LockTimeout | LockLost | CacheBackendError,
+    Exclude<R, Scope.Scope> | CacheBackend
+  > = ifHeld === "skip" ? (key) => withLockIfAvailable(key, options) : (key) => withLock(key, options)
+  return Wrap.like(f, (args, body) => Effect.suspend(() => under(keyOf(...args))(Wrap.run(body))))
+}
 
 /**
  * Acquires a lock in the current scope and gives a {@link Lease}.
