@@ -280,6 +280,11 @@ const simulateOnce = (seed: number, mode: Report["mode"], layer: Layer.Layer<Cac
     }
   }
 
+  const end = () => {
+    for (const { process } of instances) process.kill()
+    unfinished.clear()
+  }
+
   if (calmAt < Infinity) {
     const starving = new Set<string>()
     world.at(calmAt + 1, () => {
@@ -293,10 +298,15 @@ const simulateOnce = (seed: number, mode: Report["mode"], layer: Layer.Layer<Cac
     })
     world.at(calmAt + WAKE_UP, () => {
       for (const by of starving) object("Starved", "", `${by} waits since ${calmAt.toFixed(3)}`)
+      // They would look again for ever, and the run is judged.
+      if (starving.size > 0) end()
     })
   }
 
-  if (!world.run()) object("Stuck", "", "something goes on for ever")
+  if (!world.run()) {
+    object("Stuck", "", "something goes on for ever")
+    end()
+  }
   for (const name of unfinished) object("Stuck", "", `${name} does not end`)
   const alive = instances.filter(({ process }) => process.isAlive())
   for (const { process } of alive) {
