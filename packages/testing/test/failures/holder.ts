@@ -8,6 +8,7 @@ import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import type { CacheBackend } from "effect-lock/CacheBackend"
 import * as Lock from "effect-lock/Lock"
 import type { LockLost } from "effect-lock/LockError"
+import type { LockOptions } from "effect-lock/LockOptions"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
@@ -19,6 +20,8 @@ export interface Job {
   readonly name: string
   readonly keys: ReadonlyArray<string>
   readonly leaseMillis: number
+  /** How long it waits for a lock; for ever without it. */
+  readonly waitMillis?: number
   /**
    * - `steps`: acquires and makes guarded steps, each a write to the resource, until the lock is lost; then one
    *   write more, as a program without a lease to ask would.
@@ -62,8 +65,10 @@ const blockWhileTold = (key: string) => {
   while (existsSync(job.block));
 }
 
+const options: LockOptions = { leaseDuration: job.leaseMillis, waitTimeout: job.waitMillis ?? "Infinity" }
+
 const steps = (key: string, resource: Redis) =>
-  hold(say, job.name, key, { leaseDuration: job.leaseMillis }, (lease, look) => {
+  hold(say, job.name, key, options, (lease, look) => {
     const put = Effect.promise(() => write(resource, `resource:${key}`, lease.fencingToken))
     const step = Effect.suspend(() => {
       const at = now()
@@ -92,7 +97,7 @@ const block = (key: string) =>
       Effect.forever,
       Effect.onInterrupt(() => Effect.sync(() => say({ _tag: "Interrupted", key, at: now() })))
     )
-    return Lock.withLock(key, { leaseDuration: job.leaseMillis, waitTimeout: "Infinity" })(program).pipe(
+    return Lock.withLock(key, options)(program).pipe(
       Effect.catchTag("LockLost", ({ reason }) =>
         Effect.sync(() => say({ _tag: "Lost", key, at: now(), reason, accepted: false })))
     )

@@ -81,30 +81,35 @@ it.live(
   120_000
 )
 
-for (const signal of ["SIGKILL", "SIGSTOP"] as const) {
-  const what = signal === "SIGKILL" ? "kill -9" : "SIGSTOP"
-  it.live(
-    `waiter killed while queued: nobody behind it waits for its ticket (${what})`,
-    () =>
-      Support.survive((world) =>
-        Effect.gen(function*() {
-          const keys = keysOf("queued", 20)
-          const LEASE = 1000
-          const [a, b] = [yield* Support.open(world.port), yield* Support.open(world.port)]
-          const leave = yield* holdAll(world, a, keys)
-          const victim = yield* spawnProgram(
-            { url: new URL("./holder.ts", import.meta.url), hear: (_: Said) => {} },
-            { module: new URL("../redisStore.ts", import.meta.url), env: { REDIS_URL: world.url } },
-            {
-              name: "victim",
-              keys,
-              work: "steps",
-              stepMillis: 50,
-              leaseMillis: LEASE,
-              resourceUrl: world.url
-            } satisfies Job
-          )
-          yield* victim.ready
+it.live(
+  "waiter killed while queued: nobody behind it waits for its ticket, killed or stopped",
+  () =>
+    Support.survive((world) =>
+      Effect.gen(function*() {
+        const LEASE = 1000
+        const [a, b] = [yield* Support.open(world.port), yield* Support.open(world.port)]
+        const victims = yield* Effect.forEach(["SIGKILL", "SIGSTOP"] as const, (signal) =>
+          Effect.gen(function*() {
+            const keys = keysOf(`queued-${signal}`, 20)
+            const leave = yield* holdAll(world, a, keys)
+            const victim = yield* spawnProgram(
+              { url: new URL("./holder.ts", import.meta.url), hear: (_: Said) => {} },
+              { module: new URL("../redisStore.ts", import.meta.url), env: { REDIS_URL: world.url } },
+              {
+                name: `victim of ${signal}`,
+                keys,
+                work: "steps",
+                stepMillis: 50,
+                leaseMillis: LEASE,
+                // The ticket of one that is killed lasts for a second more, and the test waits for its end.
+                waitMillis: 12_000,
+                resourceUrl: world.url
+              } satisfies Job
+            )
+            yield* victim.ready
+            return { keys, leave, signal, victim }
+          }))
+        for (const { keys, leave, signal, victim } of victims) {
           yield* victim.go
           yield* queued(world, keys, 1)
           const waiters = yield* Effect.forEach(keys, (key) =>
@@ -124,18 +129,19 @@ for (const signal of ["SIGKILL", "SIGSTOP"] as const) {
             return at - since
           })
           world.events.push(...victim.events)
+          const what = signal === "SIGKILL" ? "kill -9" : signal
           report("waiter killed while queued", {
             scenario: what,
             injected: `${what} of the process that is first in 20 lines`,
-            required: "nobody behind it waits longer than its ticket (30 s)",
+            required: "nobody behind it waits longer than its ticket",
             observed: `the next went on after ${spread(millis)}`,
             runs: millis.length
           })
-        })
-      ),
-    120_000
-  )
-}
+        }
+      })
+    ),
+  120_000
+)
 
 setFlagsFromString("--expose-gc")
 const gc: () => void = runInNewContext("gc")
@@ -188,26 +194,28 @@ it.live(
         assert.isTrue(stayed.every((i) => served.has(i)), "somebody is left asleep")
         assert.deepStrictEqual(order, order.toSorted((a, b) => a - b))
 
-        // Whoever leaves costs the same in a long line as in a short one; the best of three tries.
+        // Whoever leaves costs the same in a long line as in a short one: in the time of this process, not of the machine.
         const cost = (count: number) =>
           Effect.gen(function*() {
             const line = yield* crowd(count)
             // From all over the line; the first is asking the store.
             const leavers = Array.from({ length: count - 1 }, (_, i) => line.fibers[1 + (i * 7919) % (count - 1)]!)
             gc()
-            const since = now()
+            const since = process.cpuUsage()
             for (const fiber of leavers) fiber.interruptUnsafe()
             yield* Fiber.awaitAll(leavers)
-            const micros = (now() - since) * 1000 / leavers.length
+            const { system, user } = process.cpuUsage(since)
             yield* line.leave
             yield* Effect.forEach(line.fibers, Fiber.await, { discard: true })
-            return micros
+            return (system + user) / leavers.length
           })
-        const best = (count: number) =>
-          Effect.map(Effect.forEach([1, 2, 3], () => cost(count)), (costs) => Math.min(...costs))
-        const short = yield* best(1000)
-        const long = yield* best(10_000)
-        // Where each had to be looked for, it would be 10 times as much.
+        // Where each had to be looked for, it would be 10 times as much in every try. The best of two tries, and of
+        // more where others use the machine.
+        let [short, long] = [Infinity, Infinity]
+        for (let time = 0; time < 2 || (time < 8 && long / short >= 4); time++) {
+          short = Math.min(short, yield* cost(1000))
+          long = Math.min(long, yield* cost(10_000))
+        }
         assert.isBelow(long / short, 4, "removal")
 
         report("10 000 waiters on one key; interrupt storms", {
