@@ -8,9 +8,9 @@ const module = new URL("./redisStore.ts", import.meta.url)
 
 Conformance.suite({ name: "redis", layer, clock: "live", shared: { module } })
 
-it.live("redis: 4 processes of 64 fibers on one key for 20 seconds", () =>
+it.live("redis: 4 processes of 64 fibers on one key for 8 seconds", () =>
   Effect.gen(function*() {
-    const report = yield* Contention.run({ module, processes: 4, fibers: 64, seconds: 20 })
+    const report = yield* Contention.run({ module, processes: 4, fibers: 64, seconds: 8 })
     assert.isEmpty(report.violations, Contention.format(report))
     for (const entries of report.byProcess) assert.isAbove(entries, 64, Contention.format(report))
   }), 120_000)

@@ -16,6 +16,8 @@ export interface Worker {
   readonly ready: Effect.Effect<void, Error>
   /** Lets it begin. */
   readonly go: Effect.Effect<void>
+  /** Gives it a line to read. */
+  readonly tell: (line: string) => Effect.Effect<void>
   /** Completes when it has done its job. */
   readonly done: Effect.Effect<void, Error>
   /** What it has recorded so far. */
@@ -125,11 +127,13 @@ const start = <Said>(program: Program<Said>, store: Store, job: { readonly name:
     })
   })
 
+  const tell = (line: string) => Effect.sync(() => void child.stdin.write(`${line}\n`))
   const worker: Worker = {
     name: job.name,
     pid: child.pid ?? 0,
     ready: Deferred.await(ready),
-    go: Effect.sync(() => void child.stdin.write("\n")),
+    go: tell(""),
+    tell,
     done: Deferred.await(done),
     events,
     kill: (signal) => void child.kill(signal),
