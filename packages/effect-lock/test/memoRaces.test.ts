@@ -9,6 +9,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as TestClock from "effect/testing/TestClock"
@@ -297,4 +298,212 @@ describe("Memo, races", () => {
       isDown = true
       assert.deepStrictEqual(yield* Effect.exit(memo.get("k")), Exit.succeed("old"))
     }).pipe(Effect.provide(MemoryLayer)))
+
+  it.effect("memos of one key that are built per call: all who wait get the result, also one that is not stored", () =>
+    Effect.gen(function*() {
+      for (const timeToLive of ["1 minute", 0] as const) {
+        for (const fails of [false, true]) {
+          let begun = 0
+          const lookup = Effect.suspend(() =>
+            Effect.flatMap(
+              Effect.sleep("1 second"),
+              () => fails ? Effect.fail(`failure ${begun}`) : Effect.succeed({ n: begun })
+            ).pipe((effect) => (begun++, effect))
+          )
+          const ask = Effect.suspend(() =>
+            Effect.exit(
+              Memo.memoize(`k ${timeToLive} ${fails}`, {
+                success: Schema.Struct({ n: Schema.Number }),
+                error: Schema.String,
+                timeToLive
+              })(lookup)
+            )
+          )
+          const here = yield* Effect.forkChild(Effect.all([ask, ask, ask], { concurrency: "unbounded" }))
+          const there = yield* Effect.forkChild(
+            otherProcess(Effect.all([ask, ask, ask], { concurrency: "unbounded" }))
+          )
+          yield* TestClock.adjust("1 second")
+          const exits = [...yield* Fiber.join(here), ...yield* Fiber.join(there)]
+          assert.strictEqual(begun, 1, `${timeToLive} ${fails}`)
+          const expected = fails ? Exit.fail("failure 1") : Exit.succeed({ n: 1 })
+          assert.deepStrictEqual(exits, exits.map(() => expected))
+        }
+      }
+    }).pipe(Effect.provide(MemoryLayer)))
+
+  it.effect("who asks after an invalidation is not told what others were told of before", () =>
+    Effect.gen(function*() {
+      const backend = yield* CacheBackend
+      let lookups = 0
+      const memo = (service: Service) =>
+        Memo.make({
+          name: "m",
+          key: (key: string) => key,
+          lookup: () => Effect.delay(Effect.sync(() => `value ${++lookups}`), "1 second"),
+          success: Schema.String,
+          timeToLive: "1 hour"
+        }).pipe(Effect.provideService(CacheBackend, service))
+      // The news of the first value are long on their way.
+      const deaf: Service = {
+        ...backend,
+        leases: {
+          ...backend.leases,
+          awaitTurn: (key, token) => Effect.delay(backend.leases.awaitTurn(key, token), "3 seconds")
+        }
+      }
+      const here = [yield* memo(deaf), yield* memo(deaf), yield* memo(deaf)] as const
+      const there = yield* memo({ ...backend })
+      const first = yield* Effect.forkChild(there.get("k"), { startImmediately: true })
+      const second = yield* Effect.forkChild(here[0].get("k"), { startImmediately: true })
+      const third = yield* Effect.forkChild(here[1].get("k"), { startImmediately: true })
+      yield* TestClock.adjust("2 seconds")
+      yield* here[0].invalidate("k")
+      const late = yield* Effect.forkChild(here[2].get("k"), { startImmediately: true })
+      for (let i = 0; i < 10; i++) yield* TestClock.adjust("1 second")
+      const values = yield* Effect.forEach([first, second, third, late], Fiber.join)
+      assert.deepStrictEqual(values, ["value 1", "value 1", "value 1", "value 2"])
+    }).pipe(Effect.provide(MemoryLayer)))
+
+  it.effect("who waits less long than the store may take has not found it down", () =>
+    Effect.gen(function*() {
+      const backend = yield* CacheBackend
+      const slow: Service = {
+        ...backend,
+        timeLimitMillis: 1000,
+        lookups: {
+          ...backend.lookups,
+          getOrAcquire: (request) => Effect.delay(backend.lookups.getOrAcquire(request), "200 millis")
+        }
+      }
+      const memo = (waitTimeout: "50 millis" | "30 seconds", lookup: string) =>
+        Memo.make({
+          name: "m",
+          key: (key: string) => key,
+          lookup: () => Effect.succeed(lookup),
+          success: Schema.String,
+          timeToLive: "1 minute",
+          waitTimeout
+        }).pipe(Effect.provideService(CacheBackend, slow))
+      const [hasty, patient] = [yield* memo("50 millis", "hasty"), yield* memo("30 seconds", "patient")]
+      const get = Effect.fnUntraced(function*(of: typeof hasty) {
+        const fiber = yield* Effect.forkChild(of.get("k"), { startImmediately: true })
+        yield* TestClock.adjust("1 second")
+        return yield* Fiber.join(fiber)
+      })
+      assert.strictEqual(yield* get(patient), "patient")
+      assert.strictEqual(yield* get(hasty), "hasty")
+      assert.strictEqual(yield* get(patient), "patient", "read from the store")
+      yield* patient.invalidate("k")
+      yield* get(hasty)
+      yield* get(patient)
+      assert.deepStrictEqual(yield* patient.peek("k"), Option.some("patient"), "stored right after")
+    }).pipe(Effect.provide(MemoryLayer)))
+
+  it.effect("memos of one key find a silent store down once, not one after the other", () =>
+    Effect.gen(function*() {
+      const backend = yield* CacheBackend
+      let asked = 0
+      const silent: Service = {
+        ...backend,
+        timeLimitMillis: 1000,
+        lookups: { ...backend.lookups, getOrAcquire: () => Effect.suspend(() => (asked++, Effect.never)) }
+      }
+      const ask = Effect.suspend(() =>
+        Effect.succeed("computed").pipe(Memo.memoize("k", { success: Schema.String, timeToLive: "1 minute" }))
+      )
+      const fiber = yield* Effect.forkChild(
+        Effect.provideService(Effect.all([ask, ask, ask], { concurrency: "unbounded" }), CacheBackend, silent)
+      )
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(fiber.pollUnsafe(), Exit.succeed(["computed", "computed", "computed"]))
+      assert.strictEqual(asked, 1)
+      yield* Fiber.interrupt(fiber)
+    }).pipe(Effect.provide(MemoryLayer)))
+
+  it.effect("a memo without a second life serves nothing past its freshness, whoever wrote it", () =>
+    Effect.gen(function*() {
+      let lookups = 0
+      let isBroken = false
+      const memo = (more: { readonly grace?: "1 hour"; readonly staleWhileRevalidate?: "1 hour" }) =>
+        Memo.make({
+          name: "m",
+          key: (key: string) => key,
+          lookup: () => isBroken ? Effect.fail("broken") : Effect.sync(() => `value ${++lookups}`),
+          success: Schema.String,
+          error: Schema.String,
+          timeToLive: "1 minute",
+          jitter: 0,
+          ...more
+        })
+      const strict = yield* memo({})
+      for (const long of [yield* memo({ grace: "1 hour" }), yield* memo({ staleWhileRevalidate: "1 hour" })]) {
+        isBroken = false
+        lookups = 0
+        yield* long.refresh("k")
+        assert.strictEqual(yield* strict.get("k"), "value 1")
+        yield* TestClock.adjust("10 minutes")
+        isBroken = true
+        assert.deepStrictEqual(yield* Effect.exit(strict.get("k")), Exit.fail("broken"))
+        assert.strictEqual(yield* long.get("k"), "value 1")
+        isBroken = false
+        assert.strictEqual(yield* strict.get("k"), "value 2")
+      }
+    }).pipe(Effect.provide(MemoryLayer)))
+
+  it.effect("an interrupt while the end of a lookup is silent waits as long as a release, and the lock is free after", () =>
+    Effect.gen(function*() {
+      const backend = yield* CacheBackend
+      let isSilent = true
+      const silent: Service = {
+        ...backend,
+        lookups: {
+          ...backend.lookups,
+          settle: (request) => Effect.suspend(() => isSilent ? Effect.never : backend.lookups.settle(request))
+        }
+      }
+      const memo = yield* Memo.make({
+        name: "m",
+        key: (key: string) => key,
+        lookup: (key) => Effect.succeed(key),
+        success: Schema.String,
+        timeToLive: "1 minute"
+      }).pipe(Effect.provideService(CacheBackend, silent))
+      const fiber = yield* Effect.forkChild(memo.get("k"), { startImmediately: true })
+      yield* TestClock.adjust("100 millis")
+      const interrupted = yield* Effect.forkChild(Fiber.interrupt(fiber), { startImmediately: true })
+      yield* TestClock.adjust("499 millis")
+      assert.isUndefined(interrupted.pollUnsafe())
+      yield* TestClock.adjust("1 millis")
+      assert.isDefined(interrupted.pollUnsafe())
+      isSilent = false
+      for (let i = 0; i < 15; i++) yield* TestClock.adjust("1 second")
+      assert.isUndefined(yield* ownerOf("memo/m/k"))
+    }).pipe(Effect.provide(MemoryLayer)))
+
+  it.effect("what cannot be decoded is counted, by why", () =>
+    Effect.gen(function*() {
+      const { values } = yield* CacheBackend
+      const memo = yield* Memo.make({
+        name: "m",
+        key: (key: string) => key,
+        lookup: (key) => Effect.succeed(key),
+        success: Schema.String,
+        timeToLive: "1 minute"
+      })
+      yield* values.set("memo/m/k", Uint8Array.of(1, 2, 3), 10_000)
+      yield* memo.get("k")
+      yield* memo.get("k")
+      const found = yield* Metric.snapshot
+      assert.deepStrictEqual(
+        found.filter(({ id }) => id === "effect_lock_memo_undecodable").map(({ attributes, state }) => [
+          attributes,
+          state
+        ]),
+        [[{ reason: "not written by this version" }, { count: 1, incremental: true }]]
+      )
+    }).pipe(
+      Effect.provide(MemoryLayer),
+      Effect.provideServiceEffect(Metric.MetricRegistry, Effect.sync(() => new Map()))
+    ))
 })

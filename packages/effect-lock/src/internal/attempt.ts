@@ -25,7 +25,7 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import { absurd } from "effect/Function"
+import { absurd, identity } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Pull from "effect/Pull"
 import * as Random from "effect/Random"
@@ -62,8 +62,18 @@ export interface Spared<A> {
 export interface Errand<A> {
   readonly ask: (request: AcquireRequest) => Effect.Effect<Granted | Contended | Spared<A>, CacheBackendError>
   readonly hear: (turn: Turn) => Exclude<Turn, { readonly _tag: "Settled" }> | Spared<A>
+  /** Whether it hears a result as `Spared`. */
+  readonly listens: boolean
   /** Whether an error of the store is waited out, or ends it. */
   readonly isPatient: boolean
+}
+
+/** What a caller makes of what came of it. */
+export interface Outcome<A, B, R> {
+  /** To be done while the next in line waits. */
+  readonly withTurn: (attempt: Effect.Effect<Tenure.Tenure | Spared<A>, Failure>) => Effect.Effect<B, Failure, R>
+  /** What it heard while it stood in line. */
+  readonly heard: (value: A) => Effect.Effect<B, Failure, R>
 }
 
 /**
@@ -71,32 +81,37 @@ export interface Errand<A> {
  * turn, and passes the turn on. To be called in an uninterruptible region, with
  * its `restore`, in which the caller then arranges for the release.
  */
-export const run = Effect.fnUntraced(function*<A>(
+export const run = Effect.fnUntraced(function*<A, B, R>(
   backend: Backend,
   key: string,
   options: Resolved,
   clock: Clock.Clock,
   restore: Restore,
-  errand: Errand<A>
-): Effect.fn.Return<Tenure.Tenure | Spared<A>, Failure> {
+  errand: Errand<A>,
+  { heard, withTurn }: Outcome<A, B, R>
+): Effect.fn.Return<B, Failure, R> {
   const start = Tenure.instant(clock)
   const turnstile = Turnstile.turnstileOf(backend)
   // A single attempt waits for nobody, so it does not stand in line either.
   if (options.waitMillis === 0) {
-    return yield* loop(backend, key, options, clock, restore, errand, start, Turnstile.makeLine(), false)
+    return yield* withTurn(
+      loop(backend, key, options, clock, restore, errand, start, Turnstile.makeLine(), false)
+    )
   }
   const standing = turnstile.get(key)
   const line = standing ?? Turnstile.open(turnstile, key)
   const { answers } = line
   if (standing !== undefined) {
-    const waiter = Turnstile.join(standing)
+    const waiter = Turnstile.join(standing, errand.listens)
     if (!(yield* Turnstile.wait(turnstile, key, line, waiter, options.waitMillis, restore))) {
+      const turn = waiter.result && errand.hear(waiter.result)
+      if (turn?._tag === "Spared") return yield* heard(turn.value)
       const trouble = line.answers === answers ? line.trouble : undefined
       return yield* trouble ?? timedOut(key, start, Tenure.instant(clock), line.holder)
     }
   }
   return yield* Effect.onExitPrimitive(
-    loop(backend, key, options, clock, restore, errand, start, line, line.answers > answers),
+    withTurn(loop(backend, key, options, clock, restore, errand, start, line, line.answers > answers)),
     () => Turnstile.leave(turnstile, key)
   )
 })
@@ -112,10 +127,11 @@ export const acquire = (
   const errand: Errand<never> = {
     ask: backend.leases.acquire,
     hear: (turn) => turn._tag === "Settled" ? { _tag: "TryAgain" } : turn,
+    listens: false,
     isPatient: true
   }
   return Effect.map(
-    run(backend, key, options, clock, restore, errand),
+    run(backend, key, options, clock, restore, errand, { withTurn: identity, heard: absurd }),
     (got) => "_tag" in got ? absurd(got.value) : got
   )
 }
@@ -212,9 +228,11 @@ const loop = Effect.fnUntraced(function*<A>(
       const left = waitMillis - Deadline.elapsed(start, before)
       if (Deadline.isOver(left) || delay === undefined) return yield* giveUp(before)
       const wait = Deadline.timer(Math.min(delay, left))
-      const turn = errand.hear(yield* restore(bounded(leases.awaitTurn(key, token), wait, () => lookAgain)))
+      const message = yield* restore(bounded(leases.awaitTurn(key, token), wait, () => lookAgain))
+      const turn = errand.hear(message)
       const now = Tenure.instant(clock)
       if (turn._tag === "Spared") {
+        if (message._tag === "Settled") yield* Turnstile.tell(line, message)
         // Whoever settled dropped the ticket too. Only a request without an answer may still do something.
         if (doubtUntil > now.monotonic) yield* abandon()
         return turn

@@ -11,7 +11,8 @@
  *      3  kind
  *      4  fingerprint of the schemas, 8 bytes
  *     12  how the body is written: codec, compression, encryption
- *     15  0 if the body follows, 1 if a manifest of its chunks does
+ *     15  bit 0: not the body follows, but a manifest of its chunks
+ *         bit 1: it is kept longer than it is fresh
  *     16  when it was written, wall clock in ms, float64
  *     24  until when it is fresh, wall clock in ms, float64
  *     32  what the lookup cost, in ms, float32
@@ -27,6 +28,8 @@ export interface Times {
   readonly writtenAt: number
   readonly freshUntil: number
   readonly costMillis: number
+  /** Whether the store keeps it longer than that. */
+  readonly outlives: boolean
 }
 
 /** What stored bytes mean. */
@@ -58,7 +61,9 @@ export interface Envelope<A, E> {
 const FORMAT = 1
 const FINGERPRINT = 4
 const SETTINGS = 12
-const IN_CHUNKS = 15
+const FLAGS = 15
+const IN_CHUNKS = 1
+const OUTLIVES = 2
 const SUM = 36
 const HEADER = 40
 const JSON_CODEC = 1
@@ -93,13 +98,14 @@ export const tooLarge: Uint8Array = bare(TOO_LARGE)
 export const bodyOf = (entry: Uint8Array): Uint8Array => entry.subarray(HEADER)
 
 export const isInChunks = (entry: Uint8Array): boolean =>
-  entry.length > HEADER && entry[0] === 0xef && entry[1] === 0x4c && entry[2] === FORMAT && entry[IN_CHUNKS] === 1
+  entry.length > HEADER && entry[0] === 0xef && entry[1] === 0x4c && entry[2] === FORMAT &&
+  (entry[FLAGS]! & IN_CHUNKS) !== 0
 
 /** The part of a header that is the same wherever the body is. */
 export const boundOf = (entry: Uint8Array): Uint8Array => {
   // Not `slice`, which does not copy where a driver gives its own kind of array.
   const bound = new Uint8Array(entry.subarray(0, SUM))
-  bound[IN_CHUNKS] = 0
+  bound[FLAGS]! &= ~IN_CHUNKS
   return bound
 }
 
@@ -113,7 +119,7 @@ export const finish = (encoded: Uint8Array): Uint8Array => {
 export const withBody = (encoded: Uint8Array, body: Uint8Array, isInChunks: boolean): Uint8Array => {
   const entry = new Uint8Array(HEADER + body.length)
   entry.set(boundOf(encoded))
-  entry[IN_CHUNKS] = isInChunks ? 1 : 0
+  if (isInChunks) entry[FLAGS]! |= IN_CHUNKS
   entry.set(body, HEADER)
   return finish(entry)
 }
@@ -128,7 +134,7 @@ export const make = <A, E>(
 ): Envelope<A, E> => {
   const values = Schema.toCodecJson(success)
   const causes = Schema.toCodecJson(Schema.Cause(error ?? Schema.Never, Schema.Defect()))
-  const manner = new Uint8Array(IN_CHUNKS - FINGERPRINT)
+  const manner = new Uint8Array(FLAGS - FINGERPRINT)
   manner.set(fingerprintOf(
     JSON.stringify([Schema.toJsonSchemaDocument(values), Schema.toJsonSchemaDocument(causes)])
   ))
@@ -145,6 +151,7 @@ export const make = <A, E>(
         const bytes = new Uint8Array(HEADER + text.length)
         bytes.set(bare(Exit.isSuccess(exit) ? SUCCESS : FAILURE))
         bytes.set(manner, FINGERPRINT)
+        bytes[FLAGS] = times.outlives ? OUTLIVES : 0
         const view = new DataView(bytes.buffer)
         view.setFloat64(16, times.writtenAt)
         view.setFloat64(24, times.freshUntil)
@@ -172,7 +179,8 @@ export const make = <A, E>(
       const times: Times = {
         writtenAt: view.getFloat64(16),
         freshUntil: view.getFloat64(24),
-        costMillis: view.getFloat32(32)
+        costMillis: view.getFloat32(32),
+        outlives: (entry[FLAGS]! & OUTLIVES) !== 0
       }
       let json: unknown
       try {

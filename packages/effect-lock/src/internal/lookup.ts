@@ -23,6 +23,9 @@ import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import { identity } from "effect/Function"
+import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import type { CacheBackend, Value } from "../CacheBackend.ts"
@@ -35,9 +38,10 @@ import * as Envelope from "./envelope.ts"
 import type { Resolved } from "./options.ts"
 import * as Outage from "./outage.ts"
 import { runUnder } from "./program.ts"
-import { endBy, release } from "./release.ts"
+import { endBy, FOREGROUND, release } from "./release.ts"
 import * as Stored from "./stored.ts"
 import * as Tenure from "./tenure.ts"
+import * as Turnstile from "./turnstile.ts"
 import * as Watchdog from "./watchdog.ts"
 
 /** A memo's options, complete and in milliseconds. */
@@ -85,8 +89,8 @@ const ANY = Number.MAX_SAFE_INTEGER
 
 // A result that is too large is remembered for so long, so that nobody waits for it in vain.
 const TOO_LARGE_MILLIS = 10_000
-// For one answer to a write, which may be large.
-const LONGEST_SETTLE = 10_000
+// For one answer, also to a write, which may be large. A store that was given less time is not said to be down.
+const LONGEST_ANSWER = 10_000
 
 /** The right to compute, and the version of the value that it replaces. */
 interface Turn {
@@ -100,24 +104,31 @@ interface Got<A, E> {
   readonly version: number
 }
 
-/** The value if there is a newer one than `seen`, or the right to compute it. */
-const ask = <A, E, R, K>(
+/** The value if there is a newer one than `seen`, or what `use` makes of the right to compute it. */
+const ask = <A, E, R, K, B>(
   plan: Plan<K, A, E, R>,
   backend: Backend,
   clock: Clock.Clock,
   { key, name }: Target<K>,
   seen: number,
   waitMillis: number,
-  restore: Restore
-): Effect.Effect<Turn | Got<A, E>, LockTimeout | CacheBackendError> => {
+  restore: Restore,
+  use: (turn: Turn) => Effect.Effect<B, never, R>
+): Effect.Effect<B | Got<A, E>, LockTimeout | CacheBackendError, R> => {
   let version = 0
+  let sentAt = 0
+  let withinMillis = 0
+  const monotonic = () => Tenure.instant(clock).monotonic
   const errand: Attempt.Errand<Value> = {
-    ask: (request) =>
-      Effect.map(backend.lookups.getOrAcquire({ ...request, seen }), (answer) => {
+    ask: (request) => {
+      sentAt = monotonic()
+      withinMillis = request.withinMillis
+      return Effect.map(backend.lookups.getOrAcquire({ ...request, seen }), (answer) => {
         if (answer._tag === "Found") return { _tag: "Spared", value: answer }
         if (answer._tag === "Granted") version = answer.version
         return answer
-      }),
+      })
+    },
     hear: (turn) =>
       turn._tag === "TryAgain"
         ? turn
@@ -125,20 +136,48 @@ const ask = <A, E, R, K>(
         : turn._tag === "HandedOver" || seen === ANY
         ? { _tag: "TryAgain" }
         : { _tag: "Spared", value: turn },
+    listens: seen !== ANY,
     isPatient: false
   }
-  return Effect.flatMap(
-    Attempt.run(backend, name, { ...plan.lock, waitMillis }, clock, restore, errand),
-    (got): Effect.Effect<Turn | Got<A, E>, CacheBackendError> => {
-      if (!("_tag" in got)) return Effect.succeed({ tenure: got, version })
-      const { bytes, version: stored } = got.value
-      return Effect.map(
-        restore(Stored.read(plan.format(key), backend, name, bytes)),
-        (entry) => ({ entry, version: stored })
+
+  const note = (error: LockTimeout | CacheBackendError) => {
+    if (error._tag === "LockTimeout") return Effect.void
+    // Who gave it less time than it may take has learned nothing about it.
+    const isImpatient = withinMillis < Math.min(backend.timeLimitMillis, LONGEST_ANSWER) &&
+      Deadline.isOver(withinMillis - (monotonic() - sentAt))
+    if (isImpatient) return Effect.void
+    Outage.begin(backend, monotonic(), error)
+    return logAbout(name, "effect-lock: the store failed a memo", Cause.fail(error))
+  }
+
+  const read = ({ bytes, version }: Value): Effect.Effect<Got<A, E>, CacheBackendError> =>
+    Effect.map(restore(Stored.read(plan.format(key), backend, name, bytes)), (entry) => ({ entry, version }))
+
+  const around = (attempt: Effect.Effect<Tenure.Tenure | Attempt.Spared<Value>, LockTimeout | CacheBackendError>) =>
+    Effect.suspend((): Effect.Effect<{ readonly done: B | Got<A, E> } | Turn, LockTimeout | CacheBackendError, R> => {
+      // Not earlier: whoever stood before in the line may have found it down.
+      const down = Outage.current(backend, monotonic())
+      if (down !== undefined) return Effect.fail(down)
+      return Effect.flatMap(
+        Effect.tapError(attempt, note),
+        (got): Effect.Effect<{ readonly done: B | Got<A, E> } | Turn, CacheBackendError, R> => {
+          Outage.end(backend)
+          if ("_tag" in got) return Effect.map(Effect.tapError(read(got.value), note), toDone)
+          const turn = { tenure: got, version }
+          // Others in this process wait for the result. Where an old value is, they may be content with it.
+          return version === 0 ? Effect.map(use(turn), toDone) : Effect.succeed(turn)
+        }
       )
-    }
-  )
+    })
+
+  const asked = Attempt.run(backend, name, { ...plan.lock, waitMillis }, clock, restore, errand, {
+    withTurn: around,
+    heard: (value) => Effect.map(read(value), toDone)
+  })
+  return Effect.flatMap(asked, (got) => "done" in got ? Effect.succeed(got.done) : use(got))
 }
+
+const toDone = <A>(done: A) => ({ done })
 
 /** A lookup without the lock, whose result is not stored. */
 const unlocked = <K, A, E, R>(plan: Plan<K, A, E, R>, key: K): Effect.Effect<Loaded<A, E>, never, R> =>
@@ -158,6 +197,8 @@ const compute = Effect.fnUntraced(function*<K, A, E, R>(
   restore: Restore
 ): Effect.fn.Return<Loaded<A, E> | undefined, never, R> {
   const began = Tenure.instant(clock)
+  const line = Turnstile.turnstileOf(tenure.backend).get(tenure.key)
+  if (line !== undefined) line.holder = Option.some(tenure.holder)
   tenure.uses++
   yield* Watchdog.start(tenure)
   // Within the program: a lookup that throws must not leave the lock to a watchdog without an owner.
@@ -189,24 +230,30 @@ const compute = Effect.fnUntraced(function*<K, A, E, R>(
   const { backend, key, token } = tenure
   const settled = yield* Effect.exit(endBy(
     tenure,
-    answerWithin(
-      backend.lookups.settle({
-        key,
-        token,
-        bytes,
-        timeToLiveMillis,
-        expected: version,
-        announce: plan.announces && timeToLiveMillis > 0
-      }),
-      Math.min(backend.timeLimitMillis, LONGEST_SETTLE),
-      backend.name,
-      "settle"
+    inForeground(
+      answerWithin(
+        backend.lookups.settle({
+          key,
+          token,
+          bytes,
+          timeToLiveMillis,
+          expected: version,
+          announce: plan.announces && timeToLiveMillis > 0
+        }),
+        Math.min(backend.timeLimitMillis, LONGEST_ANSWER),
+        backend.name,
+        "settle"
+      ),
+      backend,
+      restore
     )
   ))
   if (Exit.isSuccess(settled)) {
     const answer = settled.value
     if (answer._tag === "Outdated") yield* Stored.discard(plan.maxValueBytes, backend, target.name, bytes)
-    if (answer._tag !== "Settled" || answer.version === 0) return notStored(exit)
+    if (answer._tag !== "Settled") return notStored(exit)
+    if (line !== undefined) yield* Turnstile.tell(line, { _tag: "Settled", bytes, version: answer.version })
+    if (answer.version === 0) return notStored(exit)
     yield* Stored.discard(plan.maxValueBytes, backend, target.name, replaced)
     return { exit, version: answer.version, freshMillis }
   }
@@ -214,6 +261,21 @@ const compute = Effect.fnUntraced(function*<K, A, E, R>(
   yield* logAbout(target.name, "effect-lock: the result of a lookup was not surely stored", settled.cause)
   return notStored(exit)
 })
+
+/** The answer to the end of a lookup, for which a caller that is interrupted waits no longer than for a release. */
+const inForeground = <A>(
+  call: Effect.Effect<A, CacheBackendError>,
+  backend: Backend,
+  restore: Restore
+): Effect.Effect<A, CacheBackendError> =>
+  Effect.flatMap(
+    Effect.forkChild(call, { startImmediately: true }),
+    (fiber) =>
+      Effect.matchCauseEffect(restore(Fiber.await(fiber)), {
+        onSuccess: identity,
+        onFailure: () => answerWithin(Fiber.join(fiber), FOREGROUND, backend.name, "settle")
+      })
+  )
 
 /** What to store of a result, and for how long; `0` only tells those who wait. */
 const write = Effect.fnUntraced(function*<K, A, E, R>(
@@ -231,16 +293,17 @@ const write = Effect.fnUntraced(function*<K, A, E, R>(
   const fresh = Exit.isFailure(exit) && keepsOld
     ? 0
     : plan.timeToLive(exit, key) * (1 + plan.jitter * (2 * random - 1))
+  const after = Exit.isSuccess(exit) && fresh > 0 ? Math.max(plan.staleMillis, plan.graceMillis) : 0
   const encoded = yield* plan.format(key).envelope.encode(exit, {
     writtenAt: now.wall,
     freshUntil: now.wall + fresh,
-    costMillis: Math.max(0, Deadline.elapsed(began, now))
+    costMillis: Math.max(0, Deadline.elapsed(began, now)),
+    outlives: after > 0
   })
   if (encoded.length > plan.maxValueBytes) {
     const timeToLiveMillis = Math.min(fresh, TOO_LARGE_MILLIS)
     return { bytes: Envelope.tooLarge, timeToLiveMillis, freshMillis: 0, replaced: nothing }
   }
-  const after = Exit.isSuccess(exit) && fresh > 0 ? Math.max(plan.staleMillis, plan.graceMillis) : 0
   const packed = yield* Stored.pack(plan.format(key), backend, name, encoded, fresh + after)
   // Chunks that are replaced need not wait for their end. What replaces them is mostly in chunks too.
   const old = version > 0 && Envelope.isInChunks(packed.bytes) ? yield* backend.values.get(name) : Option.none()
@@ -272,14 +335,12 @@ const refreshInBackground = Effect.fnUntraced(function*<K, A, E, R>(
   plan.refreshing.add(target.name)
   const context = yield* Effect.context<R>()
   const once = Effect.uninterruptibleMask((restore) =>
-    Effect.flatMap(
-      ask(plan, backend, clock, target, seen, 0, restore),
-      (got) => "tenure" in got ? Effect.asVoid(compute(plan, clock, target, got, true, restore)) : Effect.void
-    )
+    ask(plan, backend, clock, target, seen, 0, restore, (turn) => compute(plan, clock, target, turn, true, restore))
   )
   yield* backend.inBackground(
     // Not within the caller's step: a lookup may have much to do before it first waits.
     Effect.andThen(Effect.yieldNow, once).pipe(
+      Effect.asVoid,
       Effect.catchTag("LockTimeout", () => Effect.void),
       Effect.ignoreCause({ log: "Warn", message: "effect-lock: a refresh in the background failed" }),
       Effect.ensuring(Effect.sync(() => plan.refreshing.delete(target.name))),
@@ -290,15 +351,20 @@ const refreshInBackground = Effect.fnUntraced(function*<K, A, E, R>(
 
 /** XFetch (Vattani, Chierichetti, Lowenstein 2015): the dearer the lookup and the nearer the end, the likelier. */
 const isDueEarly = (beta: number, { costMillis, freshUntil }: Envelope.Times, wall: number, random: number): boolean =>
-  beta > 0 && wall - costMillis * beta * Math.log(random) >= freshUntil
+  wall - costMillis * beta * Math.log(random) >= freshUntil
 
 /** What a stored value is good for. */
 type Found<A, E> =
   | { readonly _tag: "Serves"; readonly loaded: Loaded<A, E> }
-  /** Only if no better one is to be had. */
-  | { readonly _tag: "Stale"; readonly loaded: Loaded<A, E> }
+  /** Only if no better one is to be had; and, with `isInGrace`, while its lookup fails. */
+  | { readonly _tag: "Stale"; readonly loaded: Loaded<A, E>; readonly isInGrace: boolean }
   | { readonly _tag: "TooLarge" }
   | { readonly _tag: "Nothing" }
+
+const undecodable = Metric.counter("effect_lock_memo_undecodable", {
+  description: "Stored values that a memo could not read and computed anew",
+  incremental: true
+})
 
 /** Judges a value, and sets about its refresh where it serves but should be refreshed. */
 const judge = Effect.fnUntraced(function*<K, A, E, R>(
@@ -310,6 +376,7 @@ const judge = Effect.fnUntraced(function*<K, A, E, R>(
 ): Effect.fn.Return<Found<A, E>, never, R> {
   if (entry._tag === "TooLarge") return entry
   if (entry._tag === "Garbage") {
+    yield* Metric.update(Metric.withAttributes(undecodable, { reason: entry.why }), 1)
     yield* Effect.annotateLogs(
       Effect.logWarning(`effect-lock: a stored value is ${entry.why}; it is computed anew`),
       about(target.name)
@@ -321,14 +388,16 @@ const judge = Effect.fnUntraced(function*<K, A, E, R>(
   const loaded = { exit, version, freshMillis: Math.max(0, times.freshUntil - wall) }
   // A failure, and what was told and not stored, is what it is.
   if (version === 0 || Exit.isFailure(exit)) return { _tag: "Serves", loaded }
-  // Without a second life a value serves until the store forgets it, whatever the clock here says.
-  if (loaded.freshMillis > 0 || plan.staleMillis + plan.graceMillis === 0) {
-    if (isDueEarly(plan.earlyRefresh, times, wall, yield* Random.next)) {
+  // What is kept for as long as it is fresh serves until the store forgets it, whatever the clock here says.
+  if (loaded.freshMillis > 0 || !times.outlives) {
+    if (plan.earlyRefresh > 0 && isDueEarly(plan.earlyRefresh, times, wall, yield* Random.next)) {
       yield* refreshInBackground(plan, backend, clock, target, version)
     }
     return { _tag: "Serves", loaded }
   }
-  if (wall >= times.freshUntil + plan.staleMillis) return { _tag: "Stale", loaded }
+  if (wall >= times.freshUntil + plan.staleMillis) {
+    return { _tag: "Stale", loaded, isInGrace: wall < times.freshUntil + plan.graceMillis }
+  }
   yield* refreshInBackground(plan, backend, clock, target, version)
   return { _tag: "Serves", loaded }
 })
@@ -341,23 +410,27 @@ const loop = Effect.fnUntraced(function*<K, A, E, R>(
   from: number,
   restore: Restore
 ): Effect.fn.Return<Loaded<A, E>, LockTimeout | CacheBackendError, R> {
-  const { name } = target
   let waitMillis = plan.lock.waitMillis
   let seen = from
   let stale: Loaded<A, E> | undefined
+  let isInGrace = false
   // The old value serves on while its lookup fails.
-  const orStale = (loaded: Loaded<A, E>) => stale !== undefined && Exit.isFailure(loaded.exit) ? stale : loaded
+  const orStale = (loaded: Loaded<A, E>) =>
+    stale !== undefined && isInGrace && Exit.isFailure(loaded.exit) ? stale : loaded
   const withoutLock = Effect.map(Effect.suspend(() => restore(unlocked(plan, target.key))), orStale)
   while (true) {
     const before = Tenure.instant(clock)
-    const down = Outage.current(backend, before.monotonic)
-    const got = down === undefined
-      ? yield* Effect.exit(ask(plan, backend, clock, target, seen, waitMillis, restore))
-      : Exit.fail(down)
-    const now = Tenure.instant(clock)
-    // A lookup of its own that was lost is no wait for another's.
-    waitMillis = Math.max(0, waitMillis - Deadline.elapsed(before, now))
-
+    const spend = () => {
+      waitMillis = Math.max(0, waitMillis - Deadline.elapsed(before, Tenure.instant(clock)))
+    }
+    const got = yield* Effect.exit(ask(plan, backend, clock, target, seen, waitMillis, restore, (turn) => {
+      // A lookup of its own that is lost is no wait for another's.
+      spend()
+      return Effect.map(
+        compute(plan, clock, target, turn, seen === ANY || stale !== undefined, restore),
+        (computed) => ({ computed })
+      )
+    }))
     if (Exit.isFailure(got)) {
       const error = Option.getOrUndefined(Cause.findErrorOption(got.cause))
       if (error === undefined) return yield* Effect.failCause(got.cause)
@@ -365,26 +438,25 @@ const loop = Effect.fnUntraced(function*<K, A, E, R>(
         if (plan.onWaitTimeout === "stale" && stale !== undefined) return stale
         return yield* plan.onWaitTimeout === "compute" ? withoutLock : error
       }
-      if (down === undefined) {
-        Outage.begin(backend, now.monotonic, error)
-        yield* logAbout(name, "effect-lock: the store failed a memo", got.cause)
-      }
       return yield* plan.onBackendError === "compute" ? withoutLock : error
     }
 
-    if (down === undefined) Outage.end(backend)
-    if ("tenure" in got.value) {
-      const computed = yield* compute(plan, clock, target, got.value, seen === ANY || stale !== undefined, restore)
+    if ("computed" in got.value) {
+      const { computed } = got.value
       if (computed !== undefined) return orStale(computed)
       continue
     }
+    spend()
 
     const { version } = got.value
     if (version > 0) seen = version
     const found = yield* judge(plan, backend, clock, target, got.value)
     if (found._tag === "TooLarge") return yield* withoutLock
     if (found._tag === "Serves") return orStale(found.loaded)
-    if (found._tag === "Stale") stale = found.loaded
+    if (found._tag === "Stale") {
+      stale = found.loaded
+      isInGrace = found.isInGrace
+    }
   }
 })
 
@@ -430,22 +502,11 @@ export const loadInBatch = <K, A, E, R>(
 ): Effect.Effect<Loaded<A, E>, LockTimeout | CacheBackendError, R> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.clockWith(Effect.fnUntraced(function*(clock) {
-      const isDown = Outage.current(backend, Tenure.instant(clock).monotonic) !== undefined
-      const got = isDown ? undefined : yield* Effect.exit(ask(plan, backend, clock, target, 0, 0, restore))
-      if (got !== undefined) {
-        if (Exit.isSuccess(got)) Outage.end(backend)
-        else noteOutage(backend, clock, got.cause)
-      }
-      if (got !== undefined && Exit.isSuccess(got) && "tenure" in got.value) {
-        const computed = yield* compute(
-          { ...plan, lookup: () => batch.lookup(target) },
-          clock,
-          target,
-          got.value,
-          false,
-          restore
-        )
-        if (computed !== undefined) return computed
+      const part = { ...plan, lookup: () => batch.lookup(target) }
+      const got = yield* Effect.exit(ask(plan, backend, clock, target, 0, 0, restore, (turn) =>
+        Effect.map(compute(part, clock, target, turn, false, restore), (computed) => ({ computed }))))
+      if (Exit.isSuccess(got) && "computed" in got.value && got.value.computed !== undefined) {
+        return got.value.computed
       }
       // Whoever waits for another's lookup must not keep its own batch waiting: two could wait for each other.
       batch.pass(target.name)
@@ -480,6 +541,9 @@ export const invalidate = Effect.fnUntraced(function*<K, A, E, R>(
 ): Effect.fn.Return<void, CacheBackendError> {
   // Chunks that nobody names any more need not wait for their end.
   const stored = yield* backend.values.get(name)
-  yield* backend.lookups.invalidate(name, Envelope.mark, plan.announces)
+  yield* Effect.ensuring(
+    backend.lookups.invalidate(name, Envelope.mark, plan.announces),
+    Effect.sync(() => Turnstile.beginEra(Turnstile.turnstileOf(backend), name))
+  )
   if (Option.isSome(stored)) yield* Stored.discard(plan.maxValueBytes, backend, name, stored.value.bytes)
 })

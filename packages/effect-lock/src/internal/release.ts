@@ -13,7 +13,7 @@ import * as Deadline from "./deadline.ts"
 import * as Tenure from "./tenure.ts"
 
 // With what closing the backend waits for, a process that is asked to stop does so within a second.
-const FOREGROUND = 500
+export const FOREGROUND = 500
 
 /** One who uses a tenure: who acquired it, or who joined. */
 export interface Use {

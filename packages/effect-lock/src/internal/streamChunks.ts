@@ -52,7 +52,7 @@ const Sealed = Schema.Struct({ generation: Schema.String, index: Schema.Number, 
 const sealed = Envelope.make(Sealed, undefined, Envelope.plain)
 
 // A chunk is as good as the manifest that leads to it, whatever its age.
-const ageless: Envelope.Times = { writtenAt: 0, freshUntil: 0, costMillis: 0 }
+const ageless: Envelope.Times = { writtenAt: 0, freshUntil: 0, costMillis: 0, outlives: false }
 
 export const make = <A>(success: Schema.Codec<A, unknown>): Format<A> => {
   const encode = Schema.encodeUnknownExit(Schema.toCodecJson(success))

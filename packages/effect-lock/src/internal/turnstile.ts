@@ -1,16 +1,24 @@
 /**
  * The waiting line for each key inside one process: first in, first out, and
  * only the first of the line asks the store. Ten thousand fibers that wait for
- * one key are one ticket in the store.
+ * one key are one ticket in the store. What the first is told of a lookup, all
+ * are told who wait for it.
  */
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { CacheBackend } from "../CacheBackend.ts"
+import type { CacheBackend, Turn } from "../CacheBackend.ts"
 import type { Holder } from "../Holder.ts"
 import type { CacheBackendError } from "../LockError.ts"
 
+/** The result of a lookup. */
+export type Result = Extract<Turn, { readonly _tag: "Settled" }>
+
 export interface Waiter {
+  /** Whether a result ends its wait. */
+  readonly listens: boolean
+  readonly era: number
+  result: Result | undefined
   /** Set in the same step in which the turn is passed on, so that no turn is lost between two fibers. */
   hasTurn: boolean
   resume: () => void
@@ -24,6 +32,10 @@ export interface Line {
   trouble: CacheBackendError | undefined
   /** How often the store gave a definite answer. */
   answers: number
+  /** Who joins after an invalidation, which begins another era, is not told what was looked up before it. */
+  era: number
+  /** The era of whoever has the turn. */
+  since: number
 }
 
 export type Turnstile = Map<string, Line>
@@ -36,7 +48,14 @@ export const turnstileOf = (backend: CacheBackend["Service"]): Turnstile => {
   return turnstile
 }
 
-export const makeLine = (): Line => ({ waiters: new Set(), holder: Option.none(), trouble: undefined, answers: 0 })
+export const makeLine = (): Line => ({
+  waiters: new Set(),
+  holder: Option.none(),
+  trouble: undefined,
+  answers: 0,
+  era: 0,
+  since: 0
+})
 
 /** Opens the line of a key; whoever opens it has the turn. */
 export const open = (turnstile: Turnstile, key: string): Line => {
@@ -53,6 +72,7 @@ export const leave = (turnstile: Turnstile, key: string): Effect.Effect<void> =>
     for (const next of line.waiters) {
       line.waiters.delete(next)
       next.hasTurn = true
+      line.since = next.era
       // Not at once: a long line of short programs would run nested in one another, and overflow the stack.
       fiber.currentDispatcher.scheduleTask(next.resume, 0)
       return Effect.void
@@ -61,16 +81,35 @@ export const leave = (turnstile: Turnstile, key: string): Effect.Effect<void> =>
     return Effect.void
   })
 
+/** Tells a result that whoever has the turn was told, or has; who hears it leaves the line. */
+export const tell = (line: Line, result: Result): Effect.Effect<void> =>
+  Effect.withFiber((fiber) => {
+    for (const waiter of line.waiters) {
+      if (!waiter.listens || waiter.era > line.since) continue
+      line.waiters.delete(waiter)
+      waiter.result = result
+      fiber.currentDispatcher.scheduleTask(waiter.resume, 0)
+    }
+    return Effect.void
+  })
+
+/** What was looked up so far is told to nobody who asks from now on. */
+export const beginEra = (turnstile: Turnstile, key: string): void => {
+  const line = turnstile.get(key)
+  if (line !== undefined) line.era++
+}
+
 /** Joins the line, in the same step in which it was looked up: a line that is left by its last exists no more. */
-export const join = (line: Line): Waiter => {
-  const waiter: Waiter = { hasTurn: false, resume: () => {} }
+export const join = (line: Line, listens: boolean): Waiter => {
+  const waiter: Waiter = { listens, era: line.era, result: undefined, hasTurn: false, resume: () => {} }
   line.waiters.add(waiter)
   return waiter
 }
 
 /**
  * Waits in line, at most so long. On success the caller has the turn, on `false`
- * it does not; interrupted, it neither has the turn nor stands in the line.
+ * it does not, but may have been told a result; interrupted, it neither has the
+ * turn nor stands in the line.
  * To be called in an uninterruptible region, with its `restore`.
  */
 export const wait = (
@@ -83,7 +122,7 @@ export const wait = (
 ): Effect.Effect<boolean> => {
   const turn = Effect.contextWith((context: Context.Context<never>) =>
     Effect.callback<void>((resume) => {
-      if (waiter.hasTurn) return resume(Effect.void)
+      if (waiter.hasTurn || waiter.result !== undefined) return resume(Effect.void)
       const timer = Effect.runForkWith(context)(millis === Infinity ? Effect.never : Effect.sleep(millis))
       timer.addObserver(() => resume(Effect.void))
       waiter.resume = () => timer.interruptUnsafe()
