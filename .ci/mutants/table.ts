@@ -570,6 +570,15 @@ export const mutants: ReadonlyArray<Mutant> = [
     ...lua("compareAndSet", `if current ~= tonumber(ARGV[3]) then return "0" end`, ""),
     killedBy: values("values", "of many writers one wins each version")
   },
+  {
+    name: "removes any version",
+    ...lua(
+      "compareAndRemove",
+      `if versionOf(redis.call("GETRANGE", KEYS[1], 0, 16)) ~= tonumber(ARGV[1]) then return "0" end`,
+      ""
+    ),
+    killedBy: values("values", "are removed only at the expected version")
+  },
   // The driver
   {
     name: "counts an answer to a connection that was lost meanwhile",

@@ -323,6 +323,14 @@ export interface Values {
     timeToLiveMillis: number,
     expected: number
   ) => Effect.Effect<Option.Option<number>, CacheBackendError>
+
+  /**
+   * Removes the value only if the stored version is `expected`, where `0` means
+   * that there must be none. Answers whether it was that version.
+   *
+   * The answer lost: as with `compareAndSet`.
+   */
+  readonly compareAndRemove: (key: string, expected: number) => Effect.Effect<boolean, CacheBackendError>
 }
 
 /**
@@ -603,7 +611,8 @@ export const make = Effect.fnUntraced(function*(options: {
       set: (key, bytes, timeToLive) => limited("set", values.set(key, bytes, timeToLive)),
       remove: (key) => limited("remove", values.remove(key)),
       compareAndSet: (key, bytes, timeToLive, expected) =>
-        limited("compareAndSet", values.compareAndSet(key, bytes, timeToLive, expected))
+        limited("compareAndSet", values.compareAndSet(key, bytes, timeToLive, expected)),
+      compareAndRemove: (key, expected) => limited("compareAndRemove", values.compareAndRemove(key, expected))
     },
     lookups: {
       ...lookups,

@@ -315,17 +315,21 @@ const makeValues = (nextVersion: () => number) => {
       : Option.some({ bytes: new Uint8Array(stored.bytes), version: stored.version })
   }
 
+  const is = (key: string, version: number, now: number): boolean => (read(key, now)?.version ?? 0) === version
+
   const values: Backend.Values = {
     get: (key) => at((now) => get(key, now)),
     getMany: (keys) => at((now) => keys.map((key) => get(key, now))),
     set: (key, bytes, timeToLiveMillis) => at((now) => write(key, bytes, timeToLiveMillis, now)),
     remove: (key) => at((now) => read(key, now) !== undefined && entries.delete(key)),
     compareAndSet: (key, bytes, timeToLiveMillis, expected) =>
-      at((now) =>
-        (read(key, now)?.version ?? 0) === expected
-          ? Option.some(write(key, bytes, timeToLiveMillis, now))
-          : Option.none()
-      )
+      at((now) => is(key, expected, now) ? Option.some(write(key, bytes, timeToLiveMillis, now)) : Option.none()),
+    compareAndRemove: (key, expected) =>
+      at((now) => {
+        if (!is(key, expected, now)) return false
+        entries.delete(key)
+        return true
+      })
   }
 
   return { values, get, write, remove: (key: string) => entries.delete(key) }

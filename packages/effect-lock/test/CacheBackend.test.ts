@@ -15,7 +15,7 @@ describe("a store that never answers", () => {
         capabilities,
         timeLimit: "1 second",
         leases: { ...leases, inspect: never, forceRelease: never },
-        values: { get: never, getMany: never, set: never, remove: never, compareAndSet: never }
+        values: { get: never, getMany: never, set: never, remove: never, compareAndSet: never, compareAndRemove: never }
       })
       const bytes = new Uint8Array(1)
       const operations: Record<string, Effect.Effect<unknown, unknown>> = {
@@ -25,7 +25,8 @@ describe("a store that never answers", () => {
         getMany: silent.values.getMany(["k"]),
         set: silent.values.set("k", bytes, 1000),
         remove: silent.values.remove("k"),
-        compareAndSet: silent.values.compareAndSet("k", bytes, 1000, 0)
+        compareAndSet: silent.values.compareAndSet("k", bytes, 1000, 0),
+        compareAndRemove: silent.values.compareAndRemove("k", 0)
       }
       for (const [operation, effect] of Object.entries(operations)) {
         const fiber = yield* Effect.forkChild(Effect.flip(effect), { startImmediately: true })

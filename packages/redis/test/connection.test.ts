@@ -96,6 +96,7 @@ describe("building", () => {
       yield* values.compareAndSet("k", new Uint8Array(1), 1000, yield* values.set("k", new Uint8Array(1), 1000))
       yield* values.getMany(["k"])
       yield* values.get("k")
+      yield* values.compareAndRemove("k", 0)
       yield* values.remove("k")
       assert.deepStrictEqual(yield* send(server, "ACL", "LOG"), [])
       yield* close

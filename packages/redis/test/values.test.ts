@@ -74,6 +74,22 @@ describe("values", () => {
       assert.deepStrictEqual(yield* values.get("k"), Option.some({ bytes: bytes(5), version: fifth }))
     }))
 
+  it.live("are removed only at the expected version", () =>
+    Effect.gen(function*() {
+      const server = yield* Support.start()
+      const { values } = yield* Support.open(server)
+      const first = yield* values.set("k", bytes(1), 1000)
+      assert.isFalse(yield* values.compareAndRemove("k", 0))
+      assert.isFalse(yield* values.compareAndRemove("k", first + 1))
+      assert.isTrue(Option.isSome(yield* values.get("k")))
+      const { lines, value } = yield* Support.recording(server, values.compareAndRemove("k", first))
+      assert.isTrue(value)
+      assert.strictEqual(lines.length, 1, lines.join("\n"))
+      assert.deepStrictEqual(yield* values.get("k"), Option.none())
+      assert.isFalse(yield* values.compareAndRemove("k", first))
+      assert.isTrue(yield* values.compareAndRemove("k", 0))
+    }))
+
   it.live("of many writers one wins each version", () =>
     Effect.gen(function*() {
       const { values } = yield* Support.open(yield* Support.start())

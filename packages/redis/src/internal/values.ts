@@ -52,6 +52,12 @@ export const make = ({ call, client, run }: Connection, names: Names): Values =>
           String(expected)
         ]),
         (reply) => reply === "0" ? Option.none() : Option.some(Number(reply))
+      ),
+
+    compareAndRemove: (key, expected) =>
+      Effect.map(
+        run("compareAndRemove", Scripts.compareAndRemove, [nameOf(key)], [String(expected)]),
+        (reply) => reply === "1"
       )
   }
 }

@@ -155,7 +155,9 @@ export const wrap = (
       set: (key, bytes, timeToLive) => call("set", () => values.set(key, bytes, timeToLive)),
       remove: (key) => call("remove", () => values.remove(key), "answers otherwise"),
       compareAndSet: (key, bytes, timeToLive, expected) =>
-        call("compareAndSet", () => values.compareAndSet(key, bytes, timeToLive, expected), "answers otherwise")
+        call("compareAndSet", () => values.compareAndSet(key, bytes, timeToLive, expected), "answers otherwise"),
+      compareAndRemove: (key, expected) =>
+        call("compareAndRemove", () => values.compareAndRemove(key, expected), "answers otherwise")
     }
   }
 }

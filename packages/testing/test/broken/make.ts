@@ -73,7 +73,8 @@ export const brokenKeys = (name: string, law: string, rename: (key: string) => s
       set: (key, bytes, timeToLive) => values.set(rename(key), bytes, timeToLive),
       remove: (key) => values.remove(rename(key)),
       compareAndSet: (key, bytes, timeToLive, expected) =>
-        values.compareAndSet(rename(key), bytes, timeToLive, expected)
+        values.compareAndSet(rename(key), bytes, timeToLive, expected),
+      compareAndRemove: (key, expected) => values.compareAndRemove(rename(key), expected)
     }
   }))
 

@@ -34,6 +34,19 @@ const values = [
     })
   ),
   brokenValues(
+    "removes any version",
+    "compareAndRemove removes only the version that it names, where 0 is absent",
+    (values) => ({ compareAndRemove: (key) => values.remove(key) })
+  ),
+  brokenValues(
+    "takes 0 for any version that is removed",
+    "compareAndRemove removes only the version that it names, where 0 is absent",
+    (values) => ({
+      compareAndRemove: (key, expected) =>
+        expected === 0 ? Effect.as(values.remove(key), true) : values.compareAndRemove(key, expected)
+    })
+  ),
+  brokenValues(
     "begins its versions anew after a removal",
     "versions rise with every write, also after removal and expiry",
     (values) => {

@@ -158,6 +158,25 @@ export const values = [
   ),
 
   law(
+    "compareAndRemove removes only the version that it names, where 0 is absent",
+    Effect.gen(function*() {
+      const { values } = yield* CacheBackend
+      const key = freshKey("value")
+      assert.isTrue(yield* values.compareAndRemove(key, 0), "absent is absent")
+      assert.isFalse(yield* values.compareAndRemove(key, 7), "a version of nothing")
+      const first = yield* values.set(key, bytes(1), DAY)
+      const second = yield* values.set(key, bytes(1), DAY)
+      for (const version of [0, first, second + 1]) {
+        assert.isFalse(yield* values.compareAndRemove(key, version), `version ${version} of ${second}`)
+      }
+      assert.strictEqual(versionOf(yield* values.get(key)), second)
+      assert.isTrue(yield* values.compareAndRemove(key, second))
+      same(yield* values.get(key), undefined)
+      assert.isFalse(yield* values.compareAndRemove(key, second), "a version that was removed")
+    })
+  ),
+
+  law(
     "compareAndSet sees a value that was changed and changed back",
     Effect.gen(function*() {
       const { values } = yield* CacheBackend
