@@ -47,7 +47,8 @@ import type { CacheBackendError } from "./LockError.ts"
  * - `wakeUp`: `push` when the store tells waiters that it is their turn;
  *   `none` when they must come back and look, by the `retry` schedule.
  * - `fairQueue`: waiters of all processes are served in the order of arrival.
- * - `multiKeyAtomicity`: several keys can be taken in one step.
+ * - `multiKeyAtomicity`: several keys can be taken in one step, by
+ *   `acquireAll`.
  * - `fencing`: each grant carries a number greater than all before it.
  * - `granularityMillis`: how coarsely the store measures a lease.
  *
@@ -114,6 +115,42 @@ export interface Contended {
   readonly _tag: "Contended"
   readonly remainingMillis: number
   readonly queuedAhead: number
+  readonly holder: Option.Option<Holder>
+}
+
+/**
+ * A request to acquire several locks, all or none. `locks` are the keys, none of
+ * them twice, each with the token of its owner; the rest is as in
+ * {@link AcquireRequest}. It never queues.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface AcquireAllRequest extends Omit<AcquireRequest, "key" | "token" | "ticketMillis"> {
+  readonly locks: ReadonlyArray<{ readonly key: string; readonly token: string }>
+}
+
+/**
+ * All locks are the caller's: one grant for each, in the order of the request.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface AllGranted {
+  readonly _tag: "AllGranted"
+  readonly grants: ReadonlyArray<Granted>
+}
+
+/**
+ * None was granted, because the lock of `key` is in the way: somebody holds it,
+ * or, where `holder` is `None`, may only be waiting for it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface NoneGranted {
+  readonly _tag: "NoneGranted"
+  readonly key: string
   readonly holder: Option.Option<Holder>
 }
 
@@ -225,6 +262,19 @@ export interface Leases {
    * ends by itself.
    */
   readonly acquire: (request: AcquireRequest) => Effect.Effect<Granted | Contended, CacheBackendError>
+
+  /**
+   * Grants all locks in one step, or none: none if somebody else holds any of
+   * them, or waits for one that is free. Keeps no ticket and hands nothing over.
+   * For stores with `multiKeyAtomicity`; without it the locks are acquired one
+   * after the other.
+   *
+   * Stopped after, or the answer lost: leases, all or none, that the same tokens
+   * find again, that `withdraw` removes, and that end by themselves.
+   */
+  readonly acquireAll?:
+    | ((request: AcquireAllRequest) => Effect.Effect<AllGranted | NoneGranted, CacheBackendError>)
+    | undefined
 
   /**
    * Completes when the ticket of `token` has its turn. A turn that comes
@@ -639,7 +689,12 @@ const boundedLeases = ({ leases, name, timeLimitMillis }: CacheBackend["Service"
   }
   return timeLimitMillis === Infinity
     ? leases
-    : { ...leases, acquire: limited("acquire", leases.acquire), renew: limited("renew", leases.renew) }
+    : {
+      ...leases,
+      acquire: limited("acquire", leases.acquire),
+      acquireAll: leases.acquireAll && limited("acquire", leases.acquireAll),
+      renew: limited("renew", leases.renew)
+    }
 }
 
 /**

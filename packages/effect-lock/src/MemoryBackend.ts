@@ -77,7 +77,7 @@ const tooLate = Effect.fail(
 )
 
 /** Runs a request that may grant, unless its time is over. */
-const inTime = <A>(request: Backend.AcquireRequest, f: (now: number, dispatcher: Dispatcher) => A) =>
+const inTime = <A>(request: { readonly withinMillis: number }, f: (now: number, dispatcher: Dispatcher) => A) =>
   request.withinMillis > 0 ? at(f) : tooLate
 
 const makeLeases = (nextFence: () => number) => {
@@ -185,6 +185,19 @@ const makeLeases = (nextFence: () => number) => {
     }
   }
 
+  /** The first of the keys that somebody else holds, or waits for. */
+  const inTheWay = (locks: Backend.AcquireAllRequest["locks"], now: number): Backend.NoneGranted | undefined => {
+    for (const { key, token } of locks) {
+      const place = places.get(key)
+      const owner = ownerOf(place, now)
+      if (place === undefined || owner?.token === token) continue
+      if (owner !== undefined) return { _tag: "NoneGranted", key, holder: Option.some(owner.holder) }
+      const next = first(place, now)
+      if (next !== undefined && next[0] !== token) return { _tag: "NoneGranted", key, holder: Option.none() }
+    }
+    return undefined
+  }
+
   /** Frees the key of `token`, and tells all who wait for it the same. */
   const settle = (key: string, bytes: Uint8Array, version: number, now: number, dispatcher: Dispatcher): void => {
     const place = places.get(key)
@@ -201,6 +214,18 @@ const makeLeases = (nextFence: () => number) => {
 
   const leases: Backend.Leases = {
     acquire: (request) => inTime(request, (now, dispatcher) => acquire(request, now, dispatcher)),
+
+    acquireAll: (request) =>
+      inTime(request, (now) => {
+        const blocked = inTheWay(request.locks, now)
+        if (blocked !== undefined) return blocked
+        const grants = request.locks.map(({ key, token }): Backend.Granted => {
+          const place = open(key, now)
+          const { expiresAt, fencingToken } = ownerOf(place, now) ?? grant(place, token, request, now)
+          return { _tag: "Granted", fencingToken, remainingMillis: expiresAt - now }
+        })
+        return { _tag: "AllGranted", grants }
+      }),
 
     awaitTurn: (_key, token) =>
       Effect.callback((resume) => {

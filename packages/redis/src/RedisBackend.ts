@@ -28,6 +28,7 @@ import * as Names from "./internal/names.ts"
 import * as Requests from "./internal/requests.ts"
 import * as Server from "./internal/server.ts"
 import * as Subscriber from "./internal/subscriber.ts"
+import * as Together from "./internal/together.ts"
 import * as Values from "./internal/values.ts"
 
 const DEFAULT_URL = "redis://127.0.0.1:6379"
@@ -152,7 +153,10 @@ const makeBackend = Effect.fnUntraced(
         granularityMillis: 1
       },
       timeLimit: "1 second",
-      leases: Leases.make(connection, requests, subscriber, names),
+      leases: {
+        ...Leases.make(connection, requests, subscriber, names),
+        ...Together.make(connection, gate, requests, names, failure)
+      },
       values: Values.make(connection, names),
       lookups: Lookups.make(connection, requests, subscriber, names)
     })

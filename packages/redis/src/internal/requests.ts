@@ -17,8 +17,18 @@ import type { Subscriber } from "./subscriber.ts"
 // A record is written as words with blanks between them.
 const isWord = (token: string) => /^[!-~]+$/.test(token)
 
+/** Throws, as a defect, where a token could not be written. */
+export const checkToken = (token: string): void => {
+  if (isWord(token)) return
+  throw new InvalidOption({
+    option: "token",
+    value: JSON.stringify(token),
+    bound: "printable ASCII without blanks"
+  })
+}
+
 // How often a request is repeated that came too late by an old estimate of the server's time.
-const LATE = 3
+export const LATE = 3
 
 /** The first words of a reply, and all that follows them as the last. */
 export const words = (reply: string, count: number): ReadonlyArray<string> => {
@@ -95,15 +105,7 @@ export const make = (
     ) =>
       Effect.suspend((): Effect.Effect<GrantedLookup | Contended | A, CacheBackendError> => {
         const { key, ticketMillis, token, withinMillis } = request
-        if (!isWord(token)) {
-          return Effect.die(
-            new InvalidOption({
-              option: "token",
-              value: JSON.stringify(token),
-              bound: "printable ASCII without blanks"
-            })
-          )
-        }
+        checkToken(token)
         const escaped = names.escape(key)
         const keys = [...keysOf(escaped), ...more.keys]
         const until = connection.now() + withinMillis
