@@ -24,8 +24,10 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import { CacheBackend } from "./CacheBackend.ts"
-import * as Attempt from "./internal/attempt.ts"
+import type { Holder } from "./Holder.ts"
+import * as Each from "./internal/each.ts"
 import * as Held from "./internal/held.ts"
+import * as Many from "./internal/many.ts"
 import * as Options from "./internal/options.ts"
 import { runUnder } from "./internal/program.ts"
 import { type Use, use } from "./internal/release.ts"
@@ -33,7 +35,7 @@ import * as Tenure from "./internal/tenure.ts"
 import * as Watchdog from "./internal/watchdog.ts"
 import * as Wrap from "./internal/wrap.ts"
 import type { Lease } from "./Lease.ts"
-import { type CacheBackendError, LockLost, LockReentered, type LockTimeout } from "./LockError.ts"
+import { type CacheBackendError, type LockDeadlock, LockLost, LockReentered, type LockTimeout } from "./LockError.ts"
 import type { LockOptions } from "./LockOptions.ts"
 
 /**
@@ -103,12 +105,16 @@ export const Defaults: Context.Reference<LockOptions> = Context.Reference<LockOp
 export const withLock = (key: string, options?: LockOptions) =>
 <A, E, R>(
   program: Effect.Effect<A, E, R>
-): Effect.Effect<A, E | LockTimeout | LockLost | CacheBackendError, Exclude<R, Scope.Scope> | CacheBackend> =>
+): Effect.Effect<
+  A,
+  E | LockTimeout | LockDeadlock | LockLost | CacheBackendError,
+  Exclude<R, Scope.Scope> | CacheBackend
+> =>
   Effect.withSpan(
     Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(
         begin(key, options, restore),
-        (use) => run(use, Effect.scoped(program), restore)
+        (use) => run([use], Effect.scoped(program), restore)
       )
     ),
     "Lock.withLock",
@@ -152,7 +158,7 @@ export const withLockIfAvailable = (key: string, options?: Omit<LockOptions, "wa
         ifFree(begin(key, { ...options, waitTimeout: 0 }, restore)),
         Option.match({
           onNone: () => Effect.succeedNone,
-          onSome: (use) => Effect.asSome(run(use, Effect.scoped(program), restore))
+          onSome: (use) => Effect.asSome(run([use], Effect.scoped(program), restore))
         })
       )
     ),
@@ -342,7 +348,7 @@ export const wrap: {
 export const acquire = (
   key: string,
   options?: LockOptions
-): Effect.Effect<Lease, LockTimeout | CacheBackendError, CacheBackend | Scope.Scope> =>
+): Effect.Effect<Lease, LockTimeout | LockDeadlock | CacheBackendError, CacheBackend | Scope.Scope> =>
   acquireInScope(key, options, (acquired) =>
     Effect.flatMap(
       Effect.withSpan(acquired, "Lock.acquire", { attributes: { "lock.key": key }, captureStackTrace: false }),
@@ -386,14 +392,261 @@ export const tryAcquire = (
       Option.match({ onNone: () => Effect.succeedNone, onSome: (use) => Effect.asSome(leaseOf(use)) })
     ))
 
+/**
+ * Runs a program while holding the locks of several keys, all or none.
+ *
+ * **When to use**
+ *
+ * Use it for whatever touches several things at once, such as moving money from
+ * one account to another. Who takes locks together, in whatever order they are
+ * named, never waits in a circle with others who do.
+ *
+ * **Details**
+ *
+ * The keys are sorted, and each is taken once. Where the store can, all free locks
+ * are taken in one step; otherwise one after the other, each with its place in the
+ * queue. `waitTimeout` is for all together, and `LockTimeout.key` names the key
+ * that was in the way. The loss of any of the locks interrupts the program and
+ * fails with its `LockLost`; each is released, at once, and each release is
+ * verified. No keys are no locks: the program just runs.
+ *
+ * With `reentrant: true` those that are held already are joined.
+ *
+ * **Example** (Moving money, in both directions at once)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Lock from "effect-lock/Lock"
+ * import { MemoryLayer } from "effect-lock/MemoryBackend"
+ *
+ * const balance = { ada: 10, bob: 10 }
+ * const move = (from: "ada" | "bob", to: "ada" | "bob", amount: number) =>
+ *   Effect.gen(function*() {
+ *     const read = { ...balance }
+ *     yield* Effect.sleep("5 millis")
+ *     balance[from] = read[from] - amount
+ *     balance[to] = read[to] + amount
+ *   }).pipe(Lock.withLocks([from, to]))
+ *
+ * const program = Effect.all([move("ada", "bob", 3), move("bob", "ada", 1)], { concurrency: 2 })
+ * await Effect.runPromise(Effect.provide(program, MemoryLayer))
+ * console.log(balance.ada, balance.bob) // => 8 12
+ * ```
+ *
+ * @see {@link acquireAll} for the leases themselves
+ * @category blocks
+ * @since 0.1.0
+ */
+export const withLocks = (keys: Iterable<string>, options?: LockOptions) =>
+<A, E, R>(
+  program: Effect.Effect<A, E, R>
+): Effect.Effect<
+  A,
+  E | LockTimeout | LockDeadlock | LockLost | CacheBackendError,
+  Exclude<R, Scope.Scope> | CacheBackend
+> =>
+  Effect.withSpan(
+    Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(
+        beginAll(keys, options, restore),
+        (uses) => run(uses, Effect.scoped(program), restore)
+      )
+    ),
+    "Lock.withLocks",
+    { captureStackTrace: false }
+  )
+
+/**
+ * Acquires the locks of several keys in the current scope, all or none, and gives
+ * a {@link Lease} for each, in the order of the keys.
+ *
+ * **Details**
+ *
+ * They are taken as by {@link withLocks}, and released when the scope closes, each
+ * by itself if its lease is released before.
+ *
+ * **Example** (All or none)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Lock from "effect-lock/Lock"
+ * import { MemoryLayer } from "effect-lock/MemoryBackend"
+ *
+ * const program = Effect.gen(function*() {
+ *   yield* Effect.forkChild(Lock.withLock("b")(Effect.never), { startImmediately: true })
+ *   const busy = yield* Lock.acquireAll(["c", "b", "a"], { waitTimeout: 0 }).pipe(
+ *     Effect.as("none"),
+ *     Effect.catchTag("LockTimeout", ({ key }) => Effect.succeed(key))
+ *   )
+ *   const leases = yield* Lock.acquireAll(["c", "a"])
+ *   return [busy, ...leases.map(({ key }) => key)].join(" ")
+ * })
+ *
+ * console.log(await Effect.runPromise(Effect.scoped(program).pipe(Effect.provide(MemoryLayer)))) // => b c a
+ * ```
+ *
+ * @category resources
+ * @since 0.1.0
+ */
+export const acquireAll = (
+  keys: Iterable<string>,
+  options?: LockOptions
+): Effect.Effect<
+  ReadonlyArray<Lease>,
+  LockTimeout | LockDeadlock | CacheBackendError,
+  CacheBackend | Scope.Scope
+> =>
+  Effect.flatMap(Effect.scope, (parent) => {
+    const given = Array.from(keys)
+    let undo = Effect.void
+    const acquired = Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(beginAll(given, options, restore), (uses) => {
+        undo = Effect.forEach(uses, endLogged, { concurrency: "unbounded", discard: true })
+        const group = Scope.forkUnsafe(parent, "parallel")
+        return Effect.forEach(uses, (use) => inScope(group, use))
+      })
+    )
+    const spanned = Effect.withSpan(acquired, "Lock.acquireAll", { captureStackTrace: false })
+    return Effect.flatMap(spanned, (uses) => Effect.forEach(uses, leaseOf)).pipe(
+      Effect.map((leases) => inOrder(given, leases)),
+      Effect.onInterrupt(() => undo)
+    )
+  })
+
+/**
+ * What {@link acquireEach} found of one key.
+ *
+ * - `acquired`: it was free, and is held by the current scope from now on.
+ * - `renewed`: it was held here already, and has its whole `leaseDuration` again.
+ * - `held`: somebody else holds it. Then `lease` is `None`, and `holder` says who
+ *   that is.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface KeyReport {
+  readonly key: string
+  readonly status: "acquired" | "renewed" | "held"
+  readonly lease: Option.Option<Lease>
+  readonly holder: Option.Option<Holder>
+}
+
+/**
+ * Acquires those of several locks that are free now, renews those that are held
+ * here already, skips the others, and reports on each, in the order of the keys.
+ *
+ * **When to use**
+ *
+ * Use it to keep a set of locks: call it again and again in one scope, with the
+ * keys that are wanted now. It waits for none, so it needs no order and no queue.
+ *
+ * **Details**
+ *
+ * A lease is released when the scope closes, or before by itself. A lock that was
+ * lost meanwhile is no longer held here: where it is free it is `acquired` anew,
+ * with another fencing token. If the store fails, what this call acquired is
+ * given back.
+ *
+ * **Example** (Keeping what can be had)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Lock from "effect-lock/Lock"
+ * import { MemoryLayer } from "effect-lock/MemoryBackend"
+ *
+ * const program = Effect.gen(function*() {
+ *   yield* Effect.forkChild(Lock.withLock("b")(Effect.never), { startImmediately: true })
+ *   yield* Lock.acquireEach(["a"])
+ *   const reports = yield* Lock.acquireEach(["a", "b", "c"])
+ *   return reports.map(({ key, status }) => `${key} ${status}`).join(", ")
+ * })
+ *
+ * console.log(await Effect.runPromise(Effect.scoped(program).pipe(Effect.provide(MemoryLayer))))
+ * // => a renewed, b held, c acquired
+ * ```
+ *
+ * @category resources
+ * @since 0.1.0
+ */
+export const acquireEach = (
+  keys: Iterable<string>,
+  options?: Omit<LockOptions, "waitTimeout" | "retry" | "reentrant">
+): Effect.Effect<ReadonlyArray<KeyReport>, CacheBackendError, CacheBackend | Scope.Scope> =>
+  Effect.flatMap(Effect.scope, (parent) =>
+    Effect.withFiber((fiber) => {
+      const backend = Context.getUnsafe(fiber.context, CacheBackend)
+      const resolved = Options.resolve(fiber.getRef(Defaults), { ...options, waitTimeout: 0 })
+      Options.checkGranularity(resolved.leaseMillis, backend.capabilities.granularityMillis)
+      const given = Array.from(keys)
+      const kept = keptIn(parent)
+      const own = (key: string) => {
+        const use = kept.get(key)
+        return use === undefined || use.hasEnded() || use.tenure.backend !== backend ? undefined : use
+      }
+      const begun: Array<ScopedUse> = []
+
+      const report = Effect.fnUntraced(function*([key, found]: readonly [string, Each.Found]) {
+        if (found.status === "held") return { key, ...found, lease: Option.none<Lease>() }
+        const { status, use } = found
+        const holder = Option.some(use.tenure.holder)
+        const before = own(key)
+        if (before?.tenure === use.tenure) {
+          yield* Many.giveBack(backend, [use])
+          return { key, status, holder, lease: Option.some(makeLease(before)) }
+        }
+        const scoped = yield* inScope(parent, use)
+        begun.push(scoped)
+        kept.set(key, scoped)
+        yield* Scope.addFinalizer(
+          scoped.scope,
+          Effect.sync(() => kept.get(key) === scoped && kept.delete(key))
+        )
+        return { key, status, holder, lease: Option.some(yield* leaseOf(scoped)) }
+      })
+
+      const reported = Effect.uninterruptibleMask((restore) =>
+        Effect.clockWith((clock) =>
+          Effect.flatMap(
+            Each.acquire(
+              backend,
+              Options.sortedKeys(given),
+              resolved,
+              clock,
+              restore,
+              (key) => own(key)?.tenure ?? Held.find(fiber, backend, key)
+            ),
+            (found) => Effect.forEach(found, report)
+          )
+        )
+      )
+      return Effect.withSpan(reported, "Lock.acquireEach", { captureStackTrace: false }).pipe(
+        Effect.map((reports) => inOrder(given, reports)),
+        Effect.onInterrupt(() => Effect.forEach(begun, endLogged, { concurrency: "unbounded", discard: true }))
+      )
+    }))
+
+const inOrder = <A extends { readonly key: string }>(keys: ReadonlyArray<string>, each: ReadonlyArray<A>) => {
+  const byKey = new Map(each.map((one) => [one.key, one]))
+  return keys.map((key) => byKey.get(key)!)
+}
+
+/** What {@link acquireEach} keeps in each scope, by key. */
+const keeping = new WeakMap<Scope.Scope, Map<string, ScopedUse>>()
+
+const keptIn = (scope: Scope.Scope): Map<string, ScopedUse> => {
+  let kept = keeping.get(scope)
+  if (kept === undefined) keeping.set(scope, kept = new Map())
+  return kept
+}
+
 type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
 const begin = (
   key: string,
   options: LockOptions | undefined,
   restore: Restore
-): Effect.Effect<Use, LockTimeout | CacheBackendError, CacheBackend> =>
-  Effect.withFiber<Use, LockTimeout | CacheBackendError, CacheBackend>((fiber) => {
+): Effect.Effect<Use, LockTimeout | LockDeadlock | CacheBackendError, CacheBackend> =>
+  Effect.withFiber<Use, LockTimeout | LockDeadlock | CacheBackendError, CacheBackend>((fiber) => {
     const backend = Context.getUnsafe(fiber.context, CacheBackend)
     const resolved = Options.resolve(fiber.getRef(Defaults), options)
     Options.checkKey(key)
@@ -402,39 +655,67 @@ const begin = (
     if (held !== undefined) {
       return resolved.reentrant ? Effect.succeed(use(held)) : Effect.die(new LockReentered({ key }))
     }
+    const others = Held.all(fiber, backend)
+    return Effect.clockWith((clock) => Many.acquireOne(backend, key, resolved, clock, restore, others))
+  })
+
+/** Begins with all keys, or none; those that are held by this logical thread are joined. */
+const beginAll = (
+  keys: Iterable<string>,
+  options: LockOptions | undefined,
+  restore: Restore
+): Effect.Effect<ReadonlyArray<Use>, LockTimeout | LockDeadlock | CacheBackendError, CacheBackend> =>
+  Effect.withFiber((fiber) => {
+    const backend = Context.getUnsafe(fiber.context, CacheBackend)
+    const resolved = Options.resolve(fiber.getRef(Defaults), options)
+    const sorted = Options.sortedKeys(keys)
+    Options.checkGranularity(resolved.leaseMillis, backend.capabilities.granularityMillis)
+    const held = sorted.map((key) => Held.find(fiber, backend, key)).filter((tenure) => tenure !== undefined)
+    if (held.length > 0 && !resolved.reentrant) return Effect.die(new LockReentered({ key: held[0]!.key }))
+    const free = sorted.filter((key) => !held.some((tenure) => tenure.key === key))
+    const joined = held.map(use)
     return Effect.clockWith((clock) =>
-      Effect.flatMap(
-        Attempt.acquire(backend, key, resolved, clock, restore),
-        (tenure) => Effect.as(Watchdog.start(tenure), use(tenure))
+      Many.acquire(backend, free, resolved, clock, restore, Held.all(fiber, backend)).pipe(
+        Effect.map((uses) => [...joined, ...uses]),
+        Effect.onError(() => Many.giveBack(backend, joined))
       )
     )
   })
 
+/** Neither happens to who does not wait. */
 const ifFree = <A, R>(
-  effect: Effect.Effect<A, LockTimeout | CacheBackendError, R>
+  effect: Effect.Effect<A, LockTimeout | LockDeadlock | CacheBackendError, R>
 ): Effect.Effect<Option.Option<A>, CacheBackendError, R> =>
-  Effect.catchTag(Effect.asSome(effect), "LockTimeout", () => Effect.succeedNone)
+  Effect.catchTag(Effect.asSome(effect), ["LockTimeout", "LockDeadlock"], () => Effect.succeedNone)
 
-/** Runs a block's program in a fiber that the loss can interrupt, then ends the use of the lock. */
+/** Runs a block's program in a fiber that the loss of any lock can interrupt, then ends the use of the locks. */
 const run = Effect.fnUntraced(function*<A, E, R>(
-  { end, tenure }: Use,
+  uses: ReadonlyArray<Use>,
   program: Effect.Effect<A, E, R>,
   restore: Restore
 ): Effect.fn.Return<A, E | LockLost, R> {
-  const { exit, interrupted } = yield* runUnder(tenure, program, restore, true)
-  const late = Math.max(0, -Tenure.left(tenure, Tenure.instant(tenure.clock)))
-  const ended = yield* Effect.exit(end)
-  if (Exit.isSuccess(ended)) return yield* exit
-  const failure = Option.getOrUndefined(Cause.findErrorOption(ended.cause))
-  if (failure?._tag !== "LockLost") {
-    yield* logUnreleased(tenure, ended.cause)
-    return yield* exit
+  const { exit, interrupted } = yield* runUnder(uses.map(({ tenure }) => tenure), program, restore, true)
+  const late = uses.map(({ tenure }) => Math.max(0, -Tenure.left(tenure, Tenure.instant(tenure.clock))))
+  const ends = uses.length === 1
+    ? [yield* Effect.exit(uses[0]!.end)]
+    : yield* Effect.forEach(uses, ({ end }) => Effect.exit(end), { concurrency: "unbounded" })
+  const losses: Array<LockLost> = []
+  for (const [i, ended] of ends.entries()) {
+    if (Exit.isSuccess(ended)) continue
+    const failure = Option.getOrUndefined(Cause.findErrorOption(ended.cause))
+    if (failure?._tag === "LockLost") {
+      losses.push(late[i]! > 0 ? new LockLost({ ...failure, lateBy: Duration.millis(late[i]!) }) : failure)
+    } else {
+      yield* logUnreleased(uses[i]!.tenure, ended.cause)
+    }
   }
-  const loss = late > 0 ? new LockLost({ ...failure, lateBy: Duration.millis(late) }) : failure
+  if (losses.length === 0) return yield* exit
   const reasons = Exit.isFailure(exit) ? exit.cause.reasons : []
   // The interruption by the loss is not news; one from outside is.
   const own = interrupted ? reasons : reasons.filter((reason) => !Cause.isInterruptReason(reason))
-  return yield* Effect.failCause(Cause.fromReasons<E | LockLost>([Cause.makeFailReason(loss), ...own]))
+  return yield* Effect.failCause(
+    Cause.fromReasons<E | LockLost>([...losses.map((loss) => Cause.makeFailReason(loss)), ...own])
+  )
 })
 
 /** A use that ends with the scope, or before. */
@@ -443,27 +724,35 @@ interface ScopedUse extends Use {
   readonly scope: Scope.Closeable
 }
 
+/** Arranges for the end of a use with the scope. */
+const inScope = (parent: Scope.Scope, use: Use): Effect.Effect<ScopedUse> => {
+  const scope = Scope.forkUnsafe(parent)
+  return Effect.as(Scope.addFinalizer(scope, endLogged(use)), { ...use, scope })
+}
+
+const endLogged = (use: Use): Effect.Effect<void> =>
+  Effect.suspend(() =>
+    use.hasEnded() ? Effect.void : Effect.catchCause(use.end, (cause) => logUnreleased(use.tenure, cause))
+  )
+
 const acquireInScope = <A, E>(
   key: string,
   options: LockOptions | undefined,
   toLease: (
-    acquired: Effect.Effect<ScopedUse, LockTimeout | CacheBackendError, CacheBackend>
+    acquired: Effect.Effect<ScopedUse, LockTimeout | LockDeadlock | CacheBackendError, CacheBackend>
   ) => Effect.Effect<A, E, CacheBackend | Scope.Scope>
 ): Effect.Effect<A, E, CacheBackend | Scope.Scope> =>
   Effect.flatMap(Effect.scope, (parent) => {
-    let endLogged = Effect.void
+    let undo = Effect.void
     const acquired = Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(begin(key, options, restore), (use) => {
-        endLogged = Effect.suspend(() =>
-          use.hasEnded() ? Effect.void : Effect.catchCause(use.end, (cause) => logUnreleased(use.tenure, cause))
-        )
-        const scope = Scope.forkUnsafe(parent)
-        return Effect.as(Scope.addFinalizer(scope, endLogged), { ...use, scope })
+        undo = endLogged(use)
+        return inScope(parent, use)
       })
     )
     // Interrupted after the grant, by a timeout around it for instance, nobody gets the lease:
     // do not keep the lock until a scope closes that may be far outside.
-    return Effect.onInterrupt(toLease(acquired), () => endLogged)
+    return Effect.onInterrupt(toLease(acquired), () => undo)
   })
 
 const logUnreleased = (tenure: Tenure.Tenure, cause: Cause.Cause<unknown>): Effect.Effect<void> =>

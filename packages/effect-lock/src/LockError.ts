@@ -56,6 +56,66 @@ export class LockTimeout extends Schema.TaggedError<LockTimeout>("effect-lock/Lo
 }
 
 /**
+ * The wait would never have ended: whoever holds the lock waits, perhaps through
+ * others, for a lock that is held here.
+ *
+ * **When to use**
+ *
+ * Let it end the outer block as well, so that the lock which the others wait for
+ * is free, and begin again with that one. Caught inside, the same wait would only
+ * begin anew. To take several locks without this, take them at once, with
+ * `Lock.withLocks` or `Lock.acquireAll`.
+ *
+ * **Details**
+ *
+ * Only one of those who wait in a circle gets it; the others go on when its locks
+ * are free. `cycle` names the keys: the first is `key`, the one that was waited
+ * for, each is held by whoever waits for the next, and the last is held here.
+ * `holder` is who held `key`.
+ *
+ * It is an error of its own, not a kind of `LockTimeout`: waiting longer cannot
+ * help, and beginning again does at once. Whoever neither waits nor holds another
+ * lock never gets it.
+ *
+ * **Example** (Two who take the same locks in opposite orders)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Lock from "effect-lock/Lock"
+ * import { MemoryLayer } from "effect-lock/MemoryBackend"
+ *
+ * const inOrder = (outer: string, inner: string) =>
+ *   Effect.sleep("20 millis").pipe(
+ *     Effect.andThen(Lock.withLock(inner)(Effect.succeed("both"))),
+ *     Lock.withLock(outer),
+ *     Effect.catchTag("LockDeadlock", () => Effect.succeed("deadlock"))
+ *   )
+ *
+ * const program = Effect.all([inOrder("a", "b"), inOrder("b", "a")], { concurrency: 2 })
+ *
+ * const ends = await Effect.runPromise(Effect.provide(program, MemoryLayer))
+ * console.log(ends.sort().join(", ")) // => both, deadlock
+ * ```
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class LockDeadlock extends Schema.TaggedError<LockDeadlock>("effect-lock/LockDeadlock")("LockDeadlock", {
+  key: Schema.String,
+  waited: Schema.DurationFromMillis,
+  holder: Schema.Option(Holder),
+  cycle: Schema.Array(Schema.String)
+}) {
+  override get message(): string {
+    const keys = this.cycle.map((key) => JSON.stringify(key)).join(", ")
+    return `Lock ${
+      JSON.stringify(this.key)
+    } would never be free: its holder waits in a circle, of the locks ${keys}, ` +
+      `for one that is held here`
+  }
+}
+
+/**
  * Why a lock was lost.
  *
  * - `Expired`: the lease ran out without being renewed.

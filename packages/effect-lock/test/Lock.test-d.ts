@@ -1,7 +1,7 @@
 import type { CacheBackend } from "effect-lock/CacheBackend"
 import type { Lease } from "effect-lock/Lease"
 import * as Lock from "effect-lock/Lock"
-import type { CacheBackendError, LockLost, LockTimeout } from "effect-lock/LockError"
+import type { CacheBackendError, LockDeadlock, LockLost, LockTimeout } from "effect-lock/LockError"
 import { MemoryLayer } from "effect-lock/MemoryBackend"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -17,10 +17,10 @@ declare const scopedProgram: Effect.Effect<number, "mine", Mailer | Scope.Scope>
 describe("types of Lock", () => {
   it("a block adds its own errors and CacheBackend, and takes the Scope away", () => {
     expectTypeOf(Lock.withLock("k")(program)).toEqualTypeOf<
-      Effect.Effect<number, "mine" | LockTimeout | LockLost | CacheBackendError, Mailer | CacheBackend>
+      Effect.Effect<number, "mine" | LockTimeout | LockDeadlock | LockLost | CacheBackendError, Mailer | CacheBackend>
     >()
     expectTypeOf(Lock.withLock("k")(scopedProgram)).toEqualTypeOf<
-      Effect.Effect<number, "mine" | LockTimeout | LockLost | CacheBackendError, Mailer | CacheBackend>
+      Effect.Effect<number, "mine" | LockTimeout | LockDeadlock | LockLost | CacheBackendError, Mailer | CacheBackend>
     >()
   })
 
@@ -32,7 +32,7 @@ describe("types of Lock", () => {
 
   it("the documented form compiles and needs only the backend", () => {
     expectTypeOf(Effect.scoped(Lock.withLock("invoice:42")(Effect.succeed(1))).pipe(Effect.provide(MemoryLayer)))
-      .toEqualTypeOf<Effect.Effect<number, LockTimeout | LockLost | CacheBackendError>>()
+      .toEqualTypeOf<Effect.Effect<number, LockTimeout | LockDeadlock | LockLost | CacheBackendError>>()
   })
 
   it("a block is a pipeable combinator", () => {
@@ -41,11 +41,36 @@ describe("types of Lock", () => {
 
   it("resources need a scope, and cannot be lost before they exist", () => {
     expectTypeOf(Lock.acquire("k")).toEqualTypeOf<
-      Effect.Effect<Lease, LockTimeout | CacheBackendError, CacheBackend | Scope.Scope>
+      Effect.Effect<Lease, LockTimeout | LockDeadlock | CacheBackendError, CacheBackend | Scope.Scope>
     >()
     expectTypeOf(Lock.tryAcquire("k")).toEqualTypeOf<
       Effect.Effect<Option.Option<Lease>, CacheBackendError, CacheBackend | Scope.Scope>
     >()
+  })
+
+  it("several locks have the errors of one; who does not wait has fewer", () => {
+    const keys: ReadonlySet<string> = new Set(["a", "b"])
+    expectTypeOf(scopedProgram.pipe(Lock.withLocks(keys))).toEqualTypeOf<
+      Effect.Effect<
+        number,
+        "mine" | LockTimeout | LockDeadlock | LockLost | CacheBackendError,
+        Mailer | CacheBackend
+      >
+    >()
+    expectTypeOf(Lock.acquireAll(["a", "b"])).toEqualTypeOf<
+      Effect.Effect<ReadonlyArray<Lease>, LockTimeout | LockDeadlock | CacheBackendError, CacheBackend | Scope.Scope>
+    >()
+    expectTypeOf(Lock.acquireEach(["a", "b"])).toEqualTypeOf<
+      Effect.Effect<ReadonlyArray<Lock.KeyReport>, CacheBackendError, CacheBackend | Scope.Scope>
+    >()
+  })
+
+  it("a deadlock is an error of its own", () => {
+    expectTypeOf(program.pipe(Lock.withLock("k"), Effect.catchTag("LockDeadlock", () => Effect.succeed(0))))
+      .toEqualTypeOf<
+        Effect.Effect<number, "mine" | LockTimeout | LockLost | CacheBackendError, Mailer | CacheBackend>
+      >()
+    expectTypeOf<LockDeadlock["cycle"]>().toEqualTypeOf<ReadonlyArray<string>>()
   })
 
   it("a guarded step can be lost, and keeps its own types", () => {
@@ -65,6 +90,12 @@ describe("types of Lock", () => {
     Lock.tryAcquire("k", { waitTimeout: "1 second" })
     // @ts-expect-error one attempt has no retry
     Lock.withLockIfAvailable("k", { retry: undefined as never, waitTimeout: 1 })
+    // @ts-expect-error no waiting, so no time for it
+    Lock.acquireEach(["k"], { waitTimeout: "1 second" })
+    // @ts-expect-error what is held here is always joined
+    Lock.acquireEach(["k"], { reentrant: true })
+    // @ts-expect-error several keys
+    Lock.acquireAll([1])
     // @ts-expect-error the layer is missing
     Effect.runPromise(Lock.withLock("k")(Effect.void))
     // @ts-expect-error the scope is missing

@@ -12,7 +12,7 @@
 import type { CacheBackend } from "effect-lock/CacheBackend"
 import type { Lease } from "effect-lock/Lease"
 import * as Lock from "effect-lock/Lock"
-import type { CacheBackendError, LockTimeout } from "effect-lock/LockError"
+import type { CacheBackendError, LockDeadlock, LockTimeout } from "effect-lock/LockError"
 import type { LockOptions } from "effect-lock/LockOptions"
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
@@ -422,7 +422,7 @@ export interface Recorder {
   readonly acquire: (
     key: string,
     options?: LockOptions
-  ) => Effect.Effect<Lease, LockTimeout | CacheBackendError, CacheBackend | Scope.Scope>
+  ) => Effect.Effect<Lease, LockTimeout | LockDeadlock | CacheBackendError, CacheBackend | Scope.Scope>
   readonly wrote: (lease: Lease) => Effect.Effect<void>
 }
 

@@ -168,14 +168,8 @@ const loop = Effect.fnUntraced(function*<A>(
     return undo
   }
 
-  const grant = (fencingToken: number, remainingMillis: number, anchor: Deadline.Instant) => {
-    const since = Tenure.instant(clock)
-    // Whatever the store says: one whose clock was set back says more than was asked for.
-    const lifetime = Deadline.lifetime(Math.min(remainingMillis, leaseMillis), capabilities.granularityMillis)
-    return Deadline.isWorthHolding(lifetime - Deadline.elapsed(anchor, since), leaseMillis)
-      ? Tenure.make({ backend, clock, key, token, fencingToken, holder, options, since, doubtUntil }, anchor, lifetime)
-      : undefined
-  }
+  const grant = (fencingToken: number, remainingMillis: number, anchor: Deadline.Instant) =>
+    tenureOf({ backend, clock, key, token, fencingToken, holder, options, doubtUntil }, remainingMillis, anchor)
 
   const giveUp = (now: Deadline.Instant): Failure =>
     (answered ? undefined : line.trouble) ?? timedOut(key, start, now, line.holder)
@@ -253,7 +247,22 @@ const loop = Effect.fnUntraced(function*<A>(
   return yield* Effect.onError(ask(), abandon)
 })
 
-const timedOut = (
+/** What a grant is, unless too little is left of it to be worth holding. */
+export const tenureOf = (
+  grant: Omit<Tenure.Grant, "since">,
+  remainingMillis: number,
+  anchor: Deadline.Instant
+): Tenure.Tenure | undefined => {
+  const { backend, clock, options: { leaseMillis } } = grant
+  const since = Tenure.instant(clock)
+  // Whatever the store says: one whose clock was set back says more than was asked for.
+  const lifetime = Deadline.lifetime(Math.min(remainingMillis, leaseMillis), backend.capabilities.granularityMillis)
+  return Deadline.isWorthHolding(lifetime - Deadline.elapsed(anchor, since), leaseMillis)
+    ? Tenure.make({ ...grant, since }, anchor, lifetime)
+    : undefined
+}
+
+export const timedOut = (
   key: string,
   start: Deadline.Instant,
   now: Deadline.Instant,

@@ -67,18 +67,28 @@ export const find = (fiber: AnyFiber, backend: CacheBackend["Service"], key: str
     .find((tenure) => tenure.backend === backend)
 }
 
-/** Runs a block's program as the holder of `tenure`, and of all that its parent marked. */
+/** All that the logical thread of this fiber holds in this store. */
+export const all = (fiber: AnyFiber, backend: CacheBackend["Service"]): ReadonlyArray<Tenure> => {
+  const scope = Context.getOrUndefined(fiber.context, Scope.Scope)
+  const around = fiber.getRef(Held).tenures
+  const marked = [marks.get(fiber), scope && marks.get(scope)]
+  if (HashMap.isEmpty(around) && marked.every((on) => on === undefined || on.size === 0)) return []
+  const keys = new Set([...HashMap.keys(around), ...marked.flatMap((on) => Array.from(on?.keys() ?? []))])
+  return Array.from(keys, (key) => find(fiber, backend, key)).filter((tenure) => tenure !== undefined)
+}
+
+/** Runs a block's program as the holder of `tenures`, and of all that its parent marked. */
 export const during = <A, E, R>(
   program: Effect.Effect<A, E, R>,
   parent: AnyFiber,
-  tenure: Tenure
+  tenures: ReadonlyArray<Tenure>
 ): Effect.Effect<A, E, R> => {
   let around = parent.getRef(Held)
   const scope = Context.getOrUndefined(parent.context, Scope.Scope)
   for (const on of [parent, ...scope === undefined ? [] : [scope]]) {
     for (const mark of Array.from(marks.get(on)?.values() ?? []).flat()) around = add(around, mark.tenure)
   }
-  return Effect.provideService(program, Held, add(around, tenure))
+  return Effect.provideService(program, Held, tenures.reduce(add, around))
 }
 
 /** Marks what is held until `scope` closes; the answer takes the marks away. */

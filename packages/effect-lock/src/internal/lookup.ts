@@ -203,7 +203,7 @@ const compute = Effect.fnUntraced(function*<K, A, E, R>(
   yield* Watchdog.start(tenure)
   // Within the program: a lookup that throws must not leave the lock to a watchdog without an owner.
   const lookup = Effect.suspend(() => plan.lookup(target.key))
-  const ended = yield* runUnder(tenure, lookup, restore, plan.onLeaseLost === "interrupt")
+  const ended = yield* runUnder([tenure], lookup, restore, plan.onLeaseLost === "interrupt")
   const { exit } = ended
   const cutOff = Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause)
   const isLost = Tenure.check(tenure, Tenure.instant(clock)) !== undefined
@@ -213,7 +213,7 @@ const compute = Effect.fnUntraced(function*<K, A, E, R>(
     return cutOff && isLost ? undefined : notStored(exit)
   }
   const { exit: written } = yield* runUnder(
-    tenure,
+    [tenure],
     write(plan, clock, tenure.backend, target, exit, began, keepsOld, version),
     restore,
     true

@@ -114,3 +114,10 @@ export const checkKey = (key: string): void => {
     throw new InvalidOption({ option: "key", value: show(key), bound: "a string that is not empty" })
   }
 }
+
+/** Keys in the one order in which everybody takes them, each once. */
+export const sortedKeys = (keys: Iterable<string>): ReadonlyArray<string> => {
+  const each = new Set(keys)
+  each.forEach(checkKey)
+  return Array.from(each).sort()
+}

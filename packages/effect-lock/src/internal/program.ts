@@ -13,30 +13,32 @@ export interface Ended<A, E> {
 }
 
 /**
- * Runs a program as the holder of `tenure`, in a fiber that the loss of the lock
- * can interrupt; not at all if the lock is lost already. To be called in an
+ * Runs a program as the holder of `tenures`, in a fiber that the loss of any of
+ * the locks can interrupt; not at all if one is lost already. To be called in an
  * uninterruptible region, with its `restore`.
  */
 export const runUnder = Effect.fnUntraced(function*<A, E, R>(
-  tenure: Tenure.Tenure,
+  tenures: ReadonlyArray<Tenure.Tenure>,
   program: Effect.Effect<A, E, R>,
   restore: Restore,
   endsWithLock: boolean
 ): Effect.fn.Return<Ended<A, E>, never, R> {
-  if (Tenure.check(tenure, Tenure.instant(tenure.clock)) !== undefined) {
+  if (tenures.some((tenure) => Tenure.check(tenure, Tenure.instant(tenure.clock)) !== undefined)) {
     return { exit: Exit.interrupt(), interrupted: false }
   }
   const fiber = yield* Effect.withFiber((parent) =>
-    Effect.forkChild(Held.during(program, parent, tenure), { startImmediately: true })
+    Effect.forkChild(Held.during(program, parent, tenures), { startImmediately: true })
   )
   const interrupt = () => fiber.interruptUnsafe()
   if (endsWithLock) {
-    tenure.programs.add(interrupt)
-    if (tenure.status === "lost") interrupt()
+    for (const tenure of tenures) {
+      tenure.programs.add(interrupt)
+      if (tenure.status === "lost") interrupt()
+    }
   }
   const interrupted = Exit.isFailure(yield* Effect.exit(restore(Fiber.await(fiber))))
   if (interrupted) interrupt()
   const exit = yield* Fiber.await(fiber)
-  tenure.programs.delete(interrupt)
+  for (const tenure of tenures) tenure.programs.delete(interrupt)
   return { exit, interrupted }
 })

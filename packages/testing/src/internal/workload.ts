@@ -2,7 +2,7 @@
 import type { CacheBackend } from "effect-lock/CacheBackend"
 import type { Lease } from "effect-lock/Lease"
 import * as Lock from "effect-lock/Lock"
-import type { CacheBackendError, LockLost, LockTimeout } from "effect-lock/LockError"
+import type { CacheBackendError, LockDeadlock, LockLost, LockTimeout } from "effect-lock/LockError"
 import type { LockOptions } from "effect-lock/LockOptions"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -23,7 +23,7 @@ export interface Setting {
   readonly object: (tag: Violation["_tag"], key: string, message: string) => void
 }
 
-type Failure = LockLost | LockTimeout | CacheBackendError
+type Failure = LockLost | LockTimeout | LockDeadlock | CacheBackendError
 type Action<R> = Effect.Effect<unknown, Failure, CacheBackend | R>
 
 export const leases = [50, 200, 1000, 3000] as const

@@ -1,0 +1,173 @@
+/**
+ * Several locks, all or none.
+ *
+ * Where the store can, it is asked once for all of them. If any is in the way,
+ * they are taken one after the other, in the one order in which everybody takes
+ * them: so no two wait for each other, and each wait has its place in its queue.
+ * Those that are had already are kept by their watchdogs meanwhile.
+ *
+ * 1. *One time for all.* Each wait has what is left of the common `waitTimeout`.
+ * 2. *All or none.* However it ends without all of them, those that were had are
+ *    released, in the background: nobody waits for it, as with any undo.
+ * 3. *All at the end.* If one of the first was lost while the last was waited
+ *    for, all are given back, and it begins again in what time is left.
+ */
+import * as Cause from "effect/Cause"
+import type * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import type { CacheBackend, NoneGranted } from "../CacheBackend.ts"
+import type { CacheBackendError, LockDeadlock, LockTimeout } from "../LockError.ts"
+import * as Attempt from "./attempt.ts"
+import { answerWithin } from "./bounded.ts"
+import * as Deadline from "./deadline.ts"
+import * as Deadlock from "./deadlock.ts"
+import type { Resolved } from "./options.ts"
+import { type Use, use } from "./release.ts"
+import * as Tenure from "./tenure.ts"
+import * as Token from "./token.ts"
+import * as Turnstile from "./turnstile.ts"
+import * as Watchdog from "./watchdog.ts"
+
+type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+type Backend = CacheBackend["Service"]
+type Failure = LockTimeout | LockDeadlock | CacheBackendError
+
+/** Ends what was taken for nothing. */
+export const giveBack = (backend: Backend, uses: ReadonlyArray<Use>): Effect.Effect<void> =>
+  // That one of them was lost meanwhile is of no interest any more.
+  Effect.forEach(uses, ({ end }) => backend.inBackground(Effect.ignore(end)), { discard: true })
+
+/** One lock, kept from now on. On behalf of one who holds others, it does not wait in a circle. */
+export const acquireOne = (
+  backend: Backend,
+  key: string,
+  options: Resolved,
+  clock: Clock.Clock,
+  restore: Restore,
+  held: ReadonlyArray<Tenure.Tenure>
+): Effect.Effect<Use, Failure> =>
+  Effect.flatMap(
+    held.length === 0 || options.waitMillis === 0
+      ? Attempt.acquire(backend, key, options, clock, restore)
+      : Deadlock.guarded(
+        backend,
+        held,
+        key,
+        clock,
+        restore,
+        (restore) => Attempt.acquire(backend, key, options, clock, restore)
+      ),
+    (tenure) => Effect.as(Watchdog.start(tenure), use(tenure))
+  )
+
+/** Asks once for all; `undefined` where that says nothing, so that they are asked for one by one. */
+const acquireAtOnce = Effect.fnUntraced(function*(
+  backend: Backend,
+  acquireAll: NonNullable<Backend["leases"]["acquireAll"]>,
+  keys: ReadonlyArray<string>,
+  options: Resolved,
+  clock: Clock.Clock,
+  restore: Restore,
+  withinMillis: number
+): Effect.fn.Return<ReadonlyArray<Use> | NoneGranted | undefined, CacheBackendError> {
+  const { leaseMillis, metadata, waitMillis } = options
+  const sentAt = Tenure.instant(clock)
+  const holder = { since: DateTime.makeUnsafe(sentAt.wall), metadata }
+  const locks = keys.map((key) => ({ key, token: Token.make() }))
+  const request = acquireAll({ locks, leaseMillis, withinMillis, holder })
+  const abandon = (doubtUntil: number) =>
+    Effect.forEach(
+      locks,
+      ({ key, token }) => Attempt.withdraw(backend, clock, key, token, leaseMillis, doubtUntil),
+      { discard: true }
+    )
+  const exit = yield* Effect.exit(restore(answerWithin(request, withinMillis, backend.name, "acquire")))
+  if (Exit.isFailure(exit)) {
+    const error = Option.getOrUndefined(Cause.findErrorOption(exit.cause))
+    if (error === undefined || error.outcome === "Unknown") yield* abandon(sentAt.monotonic + withinMillis)
+    if (error === undefined || !error.retryable || waitMillis === 0) return yield* Effect.failCause(exit.cause)
+    return undefined
+  }
+  const answer = exit.value
+  if (answer._tag === "NoneGranted") return answer
+  const tenures = answer.grants.map(({ fencingToken, remainingMillis }, i) =>
+    Attempt.tenureOf(
+      { backend, clock, ...locks[i]!, fencingToken, holder, options, doubtUntil: -Infinity },
+      remainingMillis,
+      sentAt
+    )
+  ).filter((tenure) => tenure !== undefined)
+  if (tenures.length < locks.length) {
+    yield* abandon(-Infinity)
+    return undefined
+  }
+  yield* Effect.forEach(tenures, Watchdog.start, { discard: true })
+  return tenures.map(use)
+})
+
+/**
+ * All locks of keys that are sorted and none of which is held by the caller,
+ * who holds `held`. To be called in an uninterruptible region, with its
+ * `restore`, in which the caller then arranges for their release.
+ */
+export const acquire = Effect.fnUntraced(function*(
+  backend: Backend,
+  keys: ReadonlyArray<string>,
+  options: Resolved,
+  clock: Clock.Clock,
+  restore: Restore,
+  held: ReadonlyArray<Tenure.Tenure>
+): Effect.fn.Return<ReadonlyArray<Use>, Failure> {
+  const { capabilities, leases, timeLimitMillis } = backend
+  const { leaseMillis, waitMillis } = options
+  const turnstile = Turnstile.turnstileOf(backend)
+  const start = Tenure.instant(clock)
+  const elapsed = () => Deadline.elapsed(start, Tenure.instant(clock))
+  // Something may be left for a last attempt even when the time is just over: one that needs no time.
+  const left = () => waitMillis === 0 ? 0 : Math.max(1, waitMillis - elapsed())
+
+  const oneByOne = Effect.fnUntraced(function*(): Effect.fn.Return<ReadonlyArray<Use>, Failure> {
+    const uses: Array<Use> = []
+    const all = Effect.forEach(keys, (key) =>
+      Effect.suspend(() => {
+        const others = [...held, ...uses.map(({ tenure }) => tenure)]
+        return acquireOne(backend, key, { ...options, waitMillis: left() }, clock, restore, others)
+      }).pipe(
+        Effect.map((use) => void uses.push(use)),
+        Effect.catchTag("LockTimeout", ({ holder, key }) => Attempt.timedOut(key, start, Tenure.instant(clock), holder))
+      ), { discard: true })
+    yield* Effect.onError(all, () => giveBack(backend, uses))
+    return uses
+  })
+
+  /** One that was lost, or of which too little is left, while the others were waited for. */
+  const spent = ({ tenure }: Use): boolean => {
+    const now = Tenure.instant(clock)
+    return Tenure.check(tenure, now) !== undefined ||
+      !Deadline.isWorthHolding(Tenure.left(tenure, now), tenure.leaseMillis)
+  }
+
+  while (true) {
+    // Who waits in line in this process may have no place in the store yet.
+    const isContended = waitMillis > 0 && keys.some((key) => turnstile.has(key))
+    if (capabilities.multiKeyAtomicity && leases.acquireAll !== undefined && keys.length > 1 && !isContended) {
+      const patience = waitMillis === 0 ? Infinity : left()
+      const withinMillis = Math.min(timeLimitMillis, leaseMillis * 2 / 3, patience)
+      const got = yield* acquireAtOnce(backend, leases.acquireAll, keys, options, clock, restore, withinMillis)
+      if (got !== undefined && !("_tag" in got)) return got
+      if (got !== undefined && waitMillis === 0) {
+        return yield* Attempt.timedOut(got.key, start, Tenure.instant(clock), got.holder)
+      }
+    }
+    const uses = yield* oneByOne()
+    const lost = uses.find(spent)
+    if (lost === undefined) return uses
+    yield* giveBack(backend, uses)
+    if (elapsed() >= waitMillis) {
+      return yield* Attempt.timedOut(lost.tenure.key, start, Tenure.instant(clock), Option.none())
+    }
+  }
+})
