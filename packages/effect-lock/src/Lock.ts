@@ -276,7 +276,11 @@ export const wrap: {
     options?: WrapOptions<Args> & LockOptions & { readonly ifHeld?: "wait" | undefined }
   ): (
     ...args: Args
-  ) => Effect.Effect<A, E | LockTimeout | LockLost | CacheBackendError, Exclude<R, Scope.Scope> | CacheBackend>
+  ) => Effect.Effect<
+    A,
+    E | LockTimeout | LockDeadlock | LockLost | CacheBackendError,
+    Exclude<R, Scope.Scope> | CacheBackend
+  >
   <Args extends Array<unknown>, Eff extends Effect.Effect<unknown, unknown, unknown>, A>(
     f: (...args: Args) => Generator<Eff, A, never>,
     options?: WrapOptions<Args> & LockOptions & { readonly ifHeld?: "wait" | undefined }
@@ -284,7 +288,7 @@ export const wrap: {
     ...args: Args
   ) => Effect.Effect<
     A,
-    Effect.Error<Eff> | LockTimeout | LockLost | CacheBackendError,
+    Effect.Error<Eff> | LockTimeout | LockDeadlock | LockLost | CacheBackendError,
     Exclude<Effect.Services<Eff>, Scope.Scope> | CacheBackend
   >
 } = <Args extends Array<unknown>, A, E, R>(
@@ -300,7 +304,7 @@ export const wrap: {
     program: Effect.Effect<A, E, R>
   ) => Effect.Effect<
     A | Option.Option<A>,
-    E | LockTimeout | LockLost | CacheBackendError,
+    E | LockTimeout | LockDeadlock | LockLost | CacheBackendError,
     Exclude<R, Scope.Scope> | CacheBackend
   > = ifHeld === "skip" ? (key) => withLockIfAvailable(key, options) : (key) => withLock(key, options)
   return Wrap.like(f, (args, body) => Effect.suspend(() => under(keyOf(...args))(Wrap.run(body))))

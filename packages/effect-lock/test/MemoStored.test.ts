@@ -586,7 +586,7 @@ describe("Memo, large and private values", () => {
 })
 
 describe("bytes that no memo wrote", () => {
-  const times = { writtenAt: 1, freshUntil: Infinity, costMillis: 1 }
+  const times = { writtenAt: 1, freshUntil: Infinity, costMillis: 1, outlives: false }
   const formatOf = (isCompressed: boolean): Stored.Format<string, never> => ({
     envelope: Envelope.make(Schema.String, undefined, { isCompressed, isEncrypted: false }),
     isCompressed,

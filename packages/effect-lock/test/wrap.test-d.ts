@@ -1,6 +1,6 @@
 import type { CacheBackend } from "effect-lock/CacheBackend"
 import * as Lock from "effect-lock/Lock"
-import type { CacheBackendError, LockLost, LockTimeout } from "effect-lock/LockError"
+import type { CacheBackendError, LockDeadlock, LockLost, LockTimeout } from "effect-lock/LockError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
@@ -11,7 +11,11 @@ class Mailer extends Context.Service<Mailer, { readonly send: Effect.Effect<void
 declare const pay: (invoice: string, amount?: number) => Effect.Effect<Date, "mine", Mailer | Scope.Scope>
 declare const payAll: (...invoices: Array<string>) => Generator<Effect.Effect<void, "mine", Mailer>, Date, never>
 
-type Waits = Effect.Effect<Date, "mine" | LockTimeout | LockLost | CacheBackendError, Mailer | CacheBackend>
+type Waits = Effect.Effect<
+  Date,
+  "mine" | LockTimeout | LockDeadlock | LockLost | CacheBackendError,
+  Mailer | CacheBackend
+>
 type Skips = Effect.Effect<Option.Option<Date>, "mine" | LockLost | CacheBackendError, Mailer | CacheBackend>
 
 describe("types of Lock.wrap", () => {
@@ -40,7 +44,7 @@ describe("types of Lock.wrap", () => {
   it("a generic function stays generic", () => {
     const same = Lock.wrap(<A>(value: A) => Effect.succeed(value), { name: "same" })
     expectTypeOf(same(7 as const)).toEqualTypeOf<
-      Effect.Effect<7, LockTimeout | LockLost | CacheBackendError, CacheBackend>
+      Effect.Effect<7, LockTimeout | LockDeadlock | LockLost | CacheBackendError, CacheBackend>
     >()
   })
 
@@ -49,7 +53,7 @@ describe("types of Lock.wrap", () => {
       return 1
     })
     expectTypeOf(nothing).toEqualTypeOf<
-      () => Effect.Effect<number, LockTimeout | LockLost | CacheBackendError, CacheBackend>
+      () => Effect.Effect<number, LockTimeout | LockDeadlock | LockLost | CacheBackendError, CacheBackend>
     >()
   })
 
