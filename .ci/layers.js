@@ -9,6 +9,7 @@ const layers = {
       "LockError",
       "LockKey",
       "LockOptions",
+      "internal/alarms",
       "internal/bounded",
       "internal/bytes",
       "internal/canonical",

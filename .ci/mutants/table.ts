@@ -214,7 +214,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   // Acquiring
   {
     name: "undoes nothing when an acquire fails or is interrupted",
-    ...core("internal/attempt", "return yield* Effect.onError(ask(), abandon)", "return yield* ask()"),
+    ...core("internal/attempt", "return yield* Effect.onError(ask, abandon)", "return yield* ask"),
     killedBy: block("an acquire of unknown outcome", "is undone when the caller gives up")
   },
   {
@@ -360,7 +360,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "goes on renewing while it releases",
-    ...core("internal/release", `  self.status = "released"\n  self.watchdog?.interruptUnsafe()\n`, ""),
+    ...core("internal/release", `  self.status = "released"\n  self.stopWatch()\n`, ""),
     killedBy: others(
       "redis-semaphore#205: a refresh that races the release reports a false loss",
       "a renewal that reaches the store after the release"

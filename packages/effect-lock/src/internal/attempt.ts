@@ -174,7 +174,7 @@ const loop = Effect.fnUntraced(function*<A>(
   const giveUp = (now: Deadline.Instant): Failure =>
     (answered ? undefined : line.trouble) ?? timedOut(key, start, now, line.holder)
 
-  const ask = Effect.fnUntraced(function*(): Effect.fn.Return<Tenure.Tenure | Spared<A>, Failure> {
+  const ask = Effect.gen(function*(): Effect.gen.Return<Tenure.Tenure | Spared<A>, Failure> {
     while (true) {
       const sentAt = Tenure.instant(clock)
       const waitLeft = waitMillis - Deadline.elapsed(start, sentAt)
@@ -244,7 +244,7 @@ const loop = Effect.fnUntraced(function*<A>(
   })
 
   // However it ends without a tenure: timed out, refused, interrupted, by a bug in the backend or in the schedule.
-  return yield* Effect.onError(ask(), abandon)
+  return yield* Effect.onError(ask, abandon)
 })
 
 /** What a grant is, unless too little is left of it to be worth holding. */

@@ -1,8 +1,10 @@
-import type * as Context from "effect/Context"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { LazyArg } from "effect/Function"
 import { CacheBackendError } from "../LockError.ts"
+import * as Alarms from "./alarms.ts"
 
 /**
  * Gives `self` a time limit and, unlike `Effect.timeout`, never waits for the
@@ -17,22 +19,24 @@ export const bounded = <A, E, R, A2, E2>(
 ): Effect.Effect<A | A2, E | E2, R> =>
   Effect.contextWith((context: Context.Context<R>) =>
     Effect.callback<A | A2, E | E2>((resume) => {
-      const run = Effect.runForkWith(context)
-      const call = run(self)
+      const call = Effect.runForkWith(context)(self)
       const exit = call.pollUnsafe()
       if (exit !== undefined) return resume(exit)
-      const timer = run(millis === Infinity ? Effect.never : Effect.sleep(millis))
+      const alarm = millis === Infinity ?
+        undefined :
+        Alarms.set(Context.get(context, Clock.Clock), context, millis, () => {
+          resume(orElse())
+          call.interruptUnsafe()
+        })
+      const stop = () => {
+        if (alarm !== undefined) Alarms.stop(alarm)
+      }
       call.addObserver((exit) => {
-        timer.interruptUnsafe()
+        stop()
         resume(exit)
       })
-      timer.addObserver((exit) => {
-        if (Exit.isFailure(exit)) return
-        resume(orElse())
-        call.interruptUnsafe()
-      })
       return Effect.sync(() => {
-        timer.interruptUnsafe()
+        stop()
         call.interruptUnsafe()
       })
     })

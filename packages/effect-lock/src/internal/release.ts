@@ -69,7 +69,7 @@ export const endBy = Effect.fnUntraced(function*<A extends { readonly _tag: stri
   }
   // Before the request: a renewal that is under way must not report a loss that is only this release.
   self.status = "released"
-  self.watchdog?.interruptUnsafe()
+  self.stopWatch()
   const exit = yield* Effect.exit(call)
   const now = Tenure.instant(clock)
   // Whatever the store answered: a request whose answer was lost may be granted again, or was after the release was done.

@@ -22,7 +22,7 @@ import * as DateTime from "effect/DateTime"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Fiber from "effect/Fiber"
+import { constVoid } from "effect/Function"
 import * as Semaphore from "effect/Semaphore"
 import type { CacheBackend } from "../CacheBackend.ts"
 import type { Holder } from "../Holder.ts"
@@ -70,7 +70,8 @@ export interface Tenure extends Grant {
   lastsUntil: number
   /** Renewals are sent one after the other, so that their answers come in the order of their effects. */
   readonly renewing: Semaphore.Semaphore
-  watchdog: Fiber.Fiber<void> | undefined
+  /** Ends the watchdog, whatever it is about. */
+  stopWatch: () => void
   /** Interrupt the programs that run under the lock. */
   readonly programs: Set<() => void>
   /** How many use it: the one who acquired it, and those who joined. The last to leave releases. */
@@ -78,8 +79,17 @@ export interface Tenure extends Grant {
   closing: Deferred.Deferred<void, LockLost | CacheBackendError> | undefined
 }
 
+// Field by field: an object that is spread into another is slow to make, and each hold makes one.
 export const make = (grant: Grant, anchor: Deadline.Instant, lifetime: number): Tenure => ({
-  ...grant,
+  backend: grant.backend,
+  clock: grant.clock,
+  key: grant.key,
+  token: grant.token,
+  fencingToken: grant.fencingToken,
+  holder: grant.holder,
+  options: grant.options,
+  since: grant.since,
+  doubtUntil: grant.doubtUntil,
   lost: Deferred.makeUnsafe(),
   status: "held",
   loss: undefined,
@@ -90,7 +100,7 @@ export const make = (grant: Grant, anchor: Deadline.Instant, lifetime: number): 
   capMillis: Infinity,
   lastsUntil: Math.max(grant.since.monotonic, grant.doubtUntil) + grant.options.leaseMillis,
   renewing: Semaphore.makeUnsafe(1),
-  watchdog: undefined,
+  stopWatch: constVoid,
   programs: new Set(),
   uses: 0,
   closing: undefined
@@ -122,7 +132,7 @@ export const declareLost = (self: Tenure, now: Deadline.Instant, reason: LossRea
   const loss = self.loss ??= lostAt(self, now, reason)
   if (self.status === "held") {
     self.status = "lost"
-    self.watchdog?.interruptUnsafe()
+    self.stopWatch()
     Deferred.doneUnsafe(self.lost, Effect.fail(loss))
     for (const interrupt of self.programs) interrupt()
   }

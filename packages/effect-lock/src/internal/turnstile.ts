@@ -4,12 +4,14 @@
  * one key are one ticket in the store. What the first is told of a lookup, all
  * are told who wait for it.
  */
-import type * as Context from "effect/Context"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { CacheBackend, Turn } from "../CacheBackend.ts"
 import type { Holder } from "../Holder.ts"
 import type { CacheBackendError } from "../LockError.ts"
+import * as Alarms from "./alarms.ts"
 
 /** The result of a lookup. */
 export type Result = Extract<Turn, { readonly _tag: "Settled" }>
@@ -123,10 +125,17 @@ export const wait = (
   const turn = Effect.contextWith((context: Context.Context<never>) =>
     Effect.callback<void>((resume) => {
       if (waiter.hasTurn || waiter.result !== undefined) return resume(Effect.void)
-      const timer = Effect.runForkWith(context)(millis === Infinity ? Effect.never : Effect.sleep(millis))
-      timer.addObserver(() => resume(Effect.void))
-      waiter.resume = () => timer.interruptUnsafe()
-      return Effect.sync(waiter.resume)
+      const alarm = millis === Infinity
+        ? undefined
+        : Alarms.set(Context.get(context, Clock.Clock), context, millis, () => resume(Effect.void))
+      const stop = () => {
+        if (alarm !== undefined) Alarms.stop(alarm)
+      }
+      waiter.resume = () => {
+        stop()
+        resume(Effect.void)
+      }
+      return Effect.sync(stop)
     })
   )
   return Effect.matchCauseEffect(restore(turn), {

@@ -1,18 +1,20 @@
 /**
- * The fiber that keeps a lock: it renews until told otherwise, and declares the
- * loss in time when no renewal is confirmed.
+ * Keeps a lock: renews until told otherwise, and declares the loss in time when
+ * no renewal is confirmed. Between renewals it is an alarm, and no fiber.
  *
  * A renewal ends in one of four ways: *renewed*, which alone moves the
  * deadline; *lost*, when the store says so; *unknown*, which extends nothing and
  * is tried again until it is time to tell the holder; *stopped*, when the lock
  * was released or lost meanwhile and the answer no longer matters.
  */
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import type { RenewRequest } from "../CacheBackend.ts"
 import type { CacheBackendError, LockLost } from "../LockError.ts"
+import * as Alarms from "./alarms.ts"
 import { answerWithin } from "./bounded.ts"
 import * as Deadline from "./deadline.ts"
 import * as Tenure from "./tenure.ts"
@@ -64,42 +66,44 @@ export const renew = (
   // Afterwards the watchdog has another deadline to plan for.
   self.renewing.withPermit(Effect.andThen(renewOnce(self, leaseMillis, mode), start(self)))
 
-const watch = Effect.fnUntraced(function*(self: Tenure.Tenure): Effect.fn.Return<void> {
-  const { clock, options } = self
+/** Renews in the name of the watchdog; answers how many renewals in a row were not confirmed. */
+const renewInTurn = Effect.fnUntraced(function*(self: Tenure.Tenure, failures: number): Effect.fn.Return<number> {
   // If one is under way by hand, there is nothing to do but to look again soon.
-  const renewUnlessUnderWay = self.renewing.withPermitsIfAvailable(1)(
-    Effect.suspend(() => renewOnce(self, self.leaseMillis, "atLeast"))
-  )
-  let failures = 0
-  while (true) {
-    const random = yield* Random.next
-    const now = Tenure.instant(clock)
-    const renewIn = !options.autoRenew
-      ? Infinity
-      : failures === 0
-      ? Deadline.renewAfter(Tenure.left(self, now), random)
-      : Deadline.backoff(self.leaseMillis, failures, random)
-    const wait = Math.min(renewIn, Tenure.leftUntilTold(self, now), Deadline.LONGEST)
-    yield* Effect.sleep(Deadline.timer(wait))
+  const exit = yield* Effect.exit(self.renewing.withPermitsIfAvailable(1)(renewOnce(self, self.leaseMillis, "atLeast")))
+  if (Exit.isSuccess(exit)) return Option.isNone(exit.value) ? 1 : 0
+  if (failures === 0) yield* Effect.logWarning("effect-lock: a renewal was not confirmed", exit.cause)
+  return failures + 1
+})
+
+/** Plans the next thing to do while the lock is held: to renew, or to tell the holder. */
+const watch = (self: Tenure.Tenure, context: Context.Context<never>, failures: number): void => {
+  const { clock, options } = self
+  if (self.status !== "held") return
+  const random = Context.get(context, Random.Random).nextDoubleUnsafe()
+  const now = Tenure.instant(clock)
+  const renewIn = !options.autoRenew
+    ? Infinity
+    : failures === 0
+    ? Deadline.renewAfter(Tenure.left(self, now), random)
+    : Deadline.backoff(self.leaseMillis, failures, random)
+  const wait = Math.min(renewIn, Tenure.leftUntilTold(self, now), Deadline.LONGEST)
+  const alarm = Alarms.set(clock, context, Deadline.timer(wait), () => {
     if (Tenure.check(self, Tenure.instant(clock)) !== undefined) return
     // The loss is due before the renewal, but a timer may wake a little early.
-    if (wait < renewIn) continue
-    const exit = yield* Effect.exit(renewUnlessUnderWay)
-    if (Exit.isFailure(exit)) {
-      if (failures++ === 0) yield* Effect.logWarning("effect-lock: a renewal was not confirmed", exit.cause)
-    } else {
-      failures = Option.isNone(exit.value) ? 1 : 0
-    }
-  }
-})
+    if (wait < renewIn) return watch(self, context, failures)
+    const renewal = Effect.runForkWith(context)(renewInTurn(self, failures))
+    self.stopWatch = () => renewal.interruptUnsafe()
+    renewal.addObserver((exit) => {
+      if (Exit.isSuccess(exit)) watch(self, context, exit.value)
+    })
+  })
+  self.stopWatch = () => Alarms.stop(alarm)
+}
 
 /** Starts the watchdog, or starts it anew after the deadline was moved by hand. */
 export const start = (self: Tenure.Tenure): Effect.Effect<void> =>
-  Effect.uninterruptible(Effect.suspend(() => {
-    self.watchdog?.interruptUnsafe()
-    return Effect.map(Effect.forkDetach(watch(self), { startImmediately: true }), (fiber) => {
-      self.watchdog = fiber
-      // Released or lost in between, it would sleep on with nobody to interrupt it.
-      if (self.status !== "held") fiber.interruptUnsafe()
-    })
-  }))
+  Effect.contextWith((context: Context.Context<never>) => {
+    self.stopWatch()
+    watch(self, context, 0)
+    return Effect.void
+  })

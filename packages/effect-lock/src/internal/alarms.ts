@@ -1,0 +1,160 @@
+/**
+ * Many alarms on one clock, and one fiber that sleeps for the earliest of them.
+ *
+ * Nearly every alarm is stopped before it rings: the store answers long before
+ * the limit of a call, and a lock is free long before its renewal is due. So to
+ * set one and to stop it is a step in a heap each, and takes no fiber and no
+ * timer of its own. The fiber sleeps on when the alarm it sleeps for is stopped,
+ * finds nothing to ring, and sleeps for the next; it ends with the last alarm.
+ */
+import type * as Clock from "effect/Clock"
+import type * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import * as Deadline from "./deadline.ts"
+
+export interface Alarm {
+  /** On the monotonic clock, in milliseconds. */
+  readonly at: number
+  /** Those of one moment ring in the order in which they were set. */
+  readonly order: number
+  readonly ring: () => void
+  readonly alarms: Alarms
+  /** Its place in the heap, while it is there. */
+  place: number
+  status: "set" | "due" | "over"
+}
+
+interface Alarms {
+  readonly clock: Clock.Clock
+  /** A binary heap, the earliest first. */
+  readonly heap: Array<Alarm>
+  count: number
+  sleeper: Fiber.Fiber<void> | undefined
+  wakesAt: number
+  isRinging: boolean
+  isEnding: boolean
+}
+
+const ofClocks = new WeakMap<Clock.Clock, Alarms>()
+
+const ofClock = (clock: Clock.Clock): Alarms => {
+  let alarms = ofClocks.get(clock)
+  if (alarms === undefined) {
+    alarms = { clock, heap: [], count: 0, sleeper: undefined, wakesAt: Infinity, isRinging: false, isEnding: false }
+    ofClocks.set(clock, alarms)
+  }
+  return alarms
+}
+
+const monotonic = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+
+/** Calls `ring` once after so many milliseconds, never within this call. The context is that of the sleep. */
+export const set = (clock: Clock.Clock, context: Context.Context<never>, millis: number, ring: () => void): Alarm => {
+  const alarms = ofClock(clock)
+  const now = monotonic(clock)
+  const alarm: Alarm = { at: now + millis, order: alarms.count++, ring, alarms, place: 0, status: "set" }
+  rise(alarms.heap, alarm, alarms.heap.length)
+  // Ringing is followed by a new sleep anyway.
+  if (alarm.at < alarms.wakesAt && !alarms.isRinging) sleep(alarms, context, now)
+  return alarm
+}
+
+/** An alarm that is stopped does not ring. */
+export const stop = (alarm: Alarm): void => {
+  const { alarms, status } = alarm
+  alarm.status = "over"
+  if (status !== "set") return
+  remove(alarms.heap, alarm)
+  if (alarms.heap.length > 0 || alarms.isEnding) return
+  // Not at once: what stops the last alarm often sets another in the same turn.
+  alarms.isEnding = true
+  void Promise.resolve().then(() => {
+    alarms.isEnding = false
+    if (alarms.heap.length === 0) halt(alarms)
+  })
+}
+
+const halt = (alarms: Alarms): void => {
+  const { sleeper } = alarms
+  alarms.sleeper = undefined
+  alarms.wakesAt = Infinity
+  sleeper?.interruptUnsafe()
+}
+
+/** Sleeps until the earliest alarm is due, rings, and sleeps again. */
+const sleep = (alarms: Alarms, context: Context.Context<never>, now: number): void => {
+  halt(alarms)
+  const next = alarms.heap[0]
+  if (next === undefined) return
+  const wakesAt = alarms.wakesAt = Math.min(next.at, now + Deadline.LONGEST)
+  const run = Effect.runForkWith(context)
+  const nap = run(alarms.clock.sleep(Duration.millis(Math.max(wakesAt - now, 0))))
+  // A clock may not bother to sleep for next to nothing, but nothing rings in the step that sets it.
+  const sleeper = alarms.sleeper = nap.pollUnsafe() === undefined ? nap : run(Effect.yieldNow)
+  sleeper.addObserver((exit) => {
+    if (Exit.isFailure(exit) || alarms.sleeper !== sleeper) return
+    // What it slept for is due, even if the timer woke a little early.
+    ringUntil(alarms, Math.max(wakesAt, monotonic(alarms.clock)))
+    sleep(alarms, context, monotonic(alarms.clock))
+  })
+}
+
+const ringUntil = (alarms: Alarms, at: number): void => {
+  const due: Array<Alarm> = []
+  for (let first = alarms.heap[0]; first !== undefined && first.at <= at; first = alarms.heap[0]) {
+    remove(alarms.heap, first)
+    first.status = "due"
+    due.push(first)
+  }
+  alarms.isRinging = true
+  for (const alarm of due) {
+    // One that rings may stop the next.
+    if (alarm.status === "over") continue
+    alarm.status = "over"
+    alarm.ring()
+  }
+  alarms.isRinging = false
+}
+
+const isBefore = (self: Alarm, that: Alarm): boolean =>
+  self.at === that.at ? self.order < that.order : self.at < that.at
+
+/** Puts an alarm where `place` is free, or above. */
+const rise = (heap: Array<Alarm>, alarm: Alarm, place: number): void => {
+  while (place > 0) {
+    const above = (place - 1) >> 1
+    const other = heap[above]!
+    if (isBefore(other, alarm)) break
+    heap[place] = other
+    other.place = place
+    place = above
+  }
+  heap[place] = alarm
+  alarm.place = place
+}
+
+/** Puts an alarm where `place` is free, or below. */
+const sink = (heap: Array<Alarm>, alarm: Alarm, place: number): void => {
+  while (true) {
+    let below = 2 * place + 1
+    if (below + 1 < heap.length && isBefore(heap[below + 1]!, heap[below]!)) below++
+    const other = heap[below]
+    if (other === undefined || isBefore(alarm, other)) break
+    heap[place] = other
+    other.place = place
+    place = below
+  }
+  heap[place] = alarm
+  alarm.place = place
+}
+
+const remove = (heap: Array<Alarm>, alarm: Alarm): void => {
+  const last = heap.pop()!
+  if (last === alarm) return
+  const { place } = alarm
+  rise(heap, last, place)
+  if (last.place === place) sink(heap, last, place)
+}
