@@ -91,7 +91,7 @@ const sleep = (alarms: Alarms, context: Context.Context<never>, now: number): vo
   if (next === undefined) return
   const wakesAt = alarms.wakesAt = Math.min(next.at, now + Deadline.LONGEST)
   const run = Effect.runForkWith(context)
-  const nap = run(alarms.clock.sleep(Duration.millis(Math.max(wakesAt - now, 0))))
+  const nap = run(alarms.clock.sleep(Duration.millis(Deadline.timer(wakesAt - now))))
   // A clock may not bother to sleep for next to nothing, but nothing rings in the step that sets it.
   const sleeper = alarms.sleeper = nap.pollUnsafe() === undefined ? nap : run(Effect.yieldNow)
   sleeper.addObserver((exit) => {
