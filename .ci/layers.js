@@ -44,6 +44,7 @@ const layers = {
       "internal/production",
       "internal/streamChunks",
       "internal/streaming",
+      "internal/tier",
       "internal/tenure",
       "internal/token",
       "internal/turnstile",
@@ -57,7 +58,7 @@ const layers = {
     imports: ["values", "contract", "engine"]
   },
   features: {
-    modules: ["Memo", "Persistence"],
+    modules: ["Memo", "MemoStream", "Persistence"],
     imports: ["values", "contract", "engine", "lock"]
   },
   backends: {

@@ -6,13 +6,21 @@
  * processes. A failure goes to all of them too. What was computed is never lost
  * to its callers because the store fails.
  *
- * Start with {@link memoize}; {@link make} is the same for many keys.
+ * Start with {@link memoize}; {@link make} is the same for many keys, and
+ * `MemoStream` for a stream.
  * `internal/lookup` is the protocol, `internal/envelope` what is stored,
- * `internal/stored` how it is compressed, encrypted and cut into chunks.
+ * `internal/stored` how it is compressed, encrypted and cut into chunks,
+ * `internal/tier` what is kept in this process.
+ *
+ * What a stored value says that cannot be read (damaged, of another schema) is
+ * never served: it is computed anew, logged with a hash of its key, and counted
+ * by the metric `effect_lock_memo_undecodable`, a counter with the attribute
+ * `reason`.
  *
  * @since 0.1.0
  */
 import * as Cache from "effect/Cache"
+import * as Clock from "effect/Clock"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
@@ -23,21 +31,18 @@ import * as Hash from "effect/Hash"
 import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import type * as Schema from "effect/Schema"
-import * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
+import type * as Scope from "effect/Scope"
 import { CacheBackend } from "./CacheBackend.ts"
 import * as Batch from "./internal/batch.ts"
 import * as Cipher from "./internal/cipher.ts"
-import * as Chunk from "./internal/streamChunks.ts"
 import * as Envelope from "./internal/envelope.ts"
 import * as Held from "./internal/held.ts"
 import * as Lookup from "./internal/lookup.ts"
-import { nameOf } from "./internal/name.ts"
+import { nameOf, nameUnder } from "./internal/name.ts"
 import * as Resolve from "./internal/options.ts"
 import * as Persistable from "./internal/persistable.ts"
 import * as Stored from "./internal/stored.ts"
-import type * as Production from "./internal/production.ts"
-import * as Streaming from "./internal/streaming.ts"
+import * as Tier from "./internal/tier.ts"
 import * as Lock from "./Lock.ts"
 import { type CacheBackendError, InvalidOption, LockReentered, type LockTimeout } from "./LockError.ts"
 
@@ -72,16 +77,16 @@ export type Key = string | ReadonlyArray<string>
 export interface Options<
   A,
   E = never,
-  W extends "fail" | "compute" | "stale" = "fail",
-  B extends "compute" | "fail" = "compute",
+  W extends "fail" | "compute" | "stale" | undefined = "fail" | undefined,
+  B extends "compute" | "fail" | undefined = "compute" | undefined,
   K = string
 > {
   /** How a value is written and read. What was written by another schema is a miss. */
   readonly success: Schema.Codec<A, unknown>
 
   /**
-   * How a failure is written and read. Without it a failure is not told to those
-   * who wait in other processes; the next of them computes instead.
+   * How a failure is written and read. Without it a failure is told only to those
+   * who wait for it through the same memo; the next of the others computes instead.
    */
   readonly error?: Schema.Codec<E, unknown> | undefined
 
@@ -102,14 +107,14 @@ export interface Options<
    * After that: `"fail"` with `LockTimeout` (the default), `"compute"` without the
    * lock, or serve what is `"stale"` and fail only if nothing is.
    */
-  readonly onWaitTimeout?: W | undefined
+  readonly onWaitTimeout?: W
 
   /**
    * When the store is down or slow: `"compute"` without it, once in this process
    * for all who ask together (the default), or `"fail"` with `CacheBackendError`.
    * The store is then left alone for a while.
    */
-  readonly onBackendError?: B | undefined
+  readonly onBackendError?: B
 
   /**
    * When the lock is lost during a lookup: `"interrupt"` it and begin again (the
@@ -132,7 +137,11 @@ export interface Options<
   /** By what fraction each time to live may differ, so that values written together do not end together. Default: 0.05. */
   readonly jitter?: number | undefined
 
-  /** Keeps up to `capacity` values in this process too, each for `timeToLive` at most; told when they change. Default: none. */
+  /**
+   * Keeps up to `capacity` values in this process too, each for `timeToLive` at
+   * most; told when they change. Each memo keeps its own: one that is built per
+   * call keeps nothing for the next. Default: none.
+   */
   readonly memory?: { readonly capacity: number; readonly timeToLive: Duration.Input } | undefined
 
   /**
@@ -205,7 +214,14 @@ const fraction = (option: string, value: number, most: number): number => {
 /** How the results of each key are written, given how bodies are. */
 type EnvelopeOf<K, A, E> = (settings: Envelope.Settings) => (key: K) => Envelope.Envelope<A, E>
 
-const planOf = <K, A, E, R, W extends "fail" | "compute" | "stale", B extends "compute" | "fail">(
+const planOf = <
+  K,
+  A,
+  E,
+  R,
+  W extends "fail" | "compute" | "stale" | undefined,
+  B extends "compute" | "fail" | undefined
+>(
   defaults: Parameters<typeof Resolve.resolve>[0],
   options: Omit<Options<A, E, W, B, K>, "success" | "error">,
   envelopeOf: EnvelopeOf<K, A, E>,
@@ -254,11 +270,6 @@ interface Built<K, A, E, R> {
   readonly peek: (key: K) => Effect.Effect<Option.Option<A>, CacheBackendError>
 }
 
-interface Memory {
-  readonly capacity: number
-  readonly timeToLiveMillis: number
-}
-
 type LookupMany<K, A, E, R> = (
   keys: ReadonlyArray<K>
 ) => Effect.Effect<ReadonlyArray<Exit.Exit<A, E>>, E, R>
@@ -267,58 +278,49 @@ type StoreFailure = LockTimeout | CacheBackendError
 
 const build = Effect.fnUntraced(function*<K, A, E, R>(
   backend: CacheBackend["Service"],
-  prefix: ReadonlyArray<string>,
+  prefix: string,
   keyOf: (key: K) => Key,
   plan: Lookup.Plan<K, A, E, R>,
-  memory: Memory | undefined,
+  memory: Tier.Limits | undefined,
   lookupMany?: LookupMany<K, A, E, R> | undefined
-): Effect.fn.Return<Built<K, A, E | StoreFailure, R>, never, Scope.Scope> {
+): Effect.fn.Return<Built<K, A, E | StoreFailure, R>> {
+  const { cipher } = plan
   const targetOf = (key: K): Effect.Effect<Lookup.Target<K>> =>
     Effect.suspend(() => {
-      const name = nameOf(prefix.concat(keyOf(key)))
-      return plan.cipher === undefined
+      const name = nameUnder(prefix, keyOf(key))
+      return cipher === undefined
         ? Effect.succeed({ key, name })
-        : Effect.map(plan.cipher.nameOf(name), (digest) => ({ key, name: nameOf([...prefix, digest]) }))
+        : Effect.map(cipher.nameOf(name), (digest) => ({ key, name: nameUnder(prefix, digest) }))
     })
 
-  // Nobody in this process asks the store for what another fiber is asking for. Kept beyond that only with `memory`.
+  // Nobody in this process asks the store for what another fiber is asking for.
   const flights = yield* Cache.makeWith(
     (flight: Flight<Lookup.Loaded<A, E>, StoreFailure, R>) => flight.load,
-    {
-      capacity: memory?.capacity ?? Infinity,
-      requireServicesAt: "lookup",
-      timeToLive: (exit) =>
-        memory === undefined || Exit.isFailure(exit) ? 0 : Math.min(memory.timeToLiveMillis, exit.value.freshMillis)
-    }
+    { capacity: Infinity, requireServicesAt: "lookup", timeToLive: () => 0 }
   )
-  // How often something was dropped: what was read before may be older than what was dropped.
-  let drops = 0
-  const drop = (name: string) =>
-    Effect.suspend(() => {
-      drops++
-      return Cache.invalidate(flights, new Flight(name, Effect.never))
-    })
+  const land = (name: string) => Cache.invalidate(flights, new Flight(name, Effect.never))
 
-  // What others have changed is dropped; a value that is kept is no older than what is announced.
-  if (memory !== undefined) {
-    const run = Effect.runForkWith(yield* Effect.context<never>())
-    const changed = (name: string | undefined, version: number) => {
-      drops++
-      run(
-        name === undefined
-          ? Cache.invalidateAll(flights)
-          : version === Infinity
-          ? drop(name)
-          : Cache.invalidateWhen(flights, new Flight(name, Effect.never), (loaded) => loaded.version < version)
-      )
-    }
-    const watching = Effect.ignore(backend.lookups.watch(changed), {
-      log: "Warn",
-      message: "effect-lock: what others change is not heard; values in memory live by their own time to live"
+  const run = Effect.runForkWith(yield* Effect.context<never>())
+  const tier = memory && Tier.make<A, E>(memory, (name, version) => {
+    if (name === undefined) run(Cache.invalidateAll(flights))
+    else if (version === Infinity) run(land(name))
+  })
+  if (tier !== undefined) yield* Tier.listen(backend, tier)
+
+  /** Whoever asks from now on is not given what was looked up before. */
+  const drop = (name: string) => Effect.suspend(() => (tier?.changed(name, Infinity), land(name)))
+
+  const keeping = (
+    name: string,
+    load: Effect.Effect<Lookup.Loaded<A, E>, StoreFailure, R>
+  ): Effect.Effect<Lookup.Loaded<A, E>, StoreFailure, R> =>
+    tier === undefined ? load : Effect.withFiber((fiber) => {
+      const keep = tier.begin(name)
+      return Effect.onExit(load, (exit) =>
+        Effect.sync(() =>
+          keep(Exit.isSuccess(exit) ? exit.value : undefined, fiber.getRef(Clock.Clock).currentTimeMillisUnsafe())
+        ))
     })
-    // Nobody waits for it: when it begins to hear, it drops what it may have missed.
-    yield* Effect.forkScoped(watching, { startImmediately: true })
-  }
 
   const resultOf = <E2, R2>(loaded: Effect.Effect<Lookup.Loaded<A, E>, E2, R2>): Effect.Effect<A, E | E2, R2> =>
     Effect.flatMap(loaded, ({ exit }) => exit)
@@ -332,36 +334,60 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
   const join = (flight: Flight<Lookup.Loaded<A, E>, StoreFailure, R>) =>
     unlessWithin(flight.name, resultOf(Cache.get(flights, flight)))
 
-  const get = (key: K) =>
-    Effect.flatMap(targetOf(key), (target) => join(new Flight(target.name, Lookup.load(plan, backend, target))))
+  const kept = (name: string) =>
+    Effect.clockWith((clock) => Effect.succeed(tier?.get(name, clock.currentTimeMillisUnsafe())))
+
+  const load = (target: Lookup.Target<K>) => keeping(target.name, Lookup.load(plan, backend, target))
+
+  const getTarget = (target: Lookup.Target<K>) => join(new Flight(target.name, load(target)))
 
   return {
-    get,
+    get: cipher === undefined
+      ? (key) =>
+        Effect.withFiber((fiber) => {
+          const name = nameUnder(prefix, keyOf(key))
+          return tier?.get(name, fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()) ?? getTarget({ key, name })
+        })
+      : (key) =>
+        Effect.flatMap(
+          targetOf(key),
+          (target) => Effect.flatMap(kept(target.name), (exit) => exit ?? getTarget(target))
+        ),
+
     getMany: Effect.fnUntraced(function*(keys) {
-      const asked = yield* Effect.forEach(keys, targetOf)
-      const targets = new Map(asked.map((target) => [target.name, target]))
-      const dropsBefore = drops
-      const stored = yield* Lookup.readMany(plan, backend, Array.from(targets.values()))
-      const missing = Array.from(targets.keys()).filter((name) => !stored.has(name))
+      const asked = yield* Effect.forEach(keys, (key) => Effect.exit(targetOf(key)))
+      const targets = new Map(asked.filter(Exit.isSuccess).map(({ value }) => [value.name, value]))
+      const exits = new Map<string, Exit.Exit<A, E | StoreFailure>>()
+      for (const name of targets.keys()) {
+        const exit = yield* kept(name)
+        if (exit !== undefined) exits.set(name, exit)
+      }
+      const wanted = Array.from(targets.values()).filter(({ name }) => !exits.has(name))
+      const dropsBefore = tier?.drops()
+      const stored = wanted.length === 0 ? new Map<never, never>() : yield* Lookup.readMany(plan, backend, wanted)
+      const missing = wanted.map(({ name }) => name).filter((name) => !stored.has(name))
       const batch = lookupMany !== undefined && missing.length > 1 ? Batch.make(missing, lookupMany) : undefined
       const started = new Set<string>()
       const fibers = new Map<string, Fiber.Fiber<A, E | StoreFailure>>()
       const begin = Effect.fnUntraced(function*(target: Lookup.Target<K>) {
         const { name } = target
-        const loaded = stored.get(name)
-        const load = loaded !== undefined
-          ? Effect.succeed(drops === dropsBefore ? loaded : { ...loaded, freshMillis: 0 })
+        const read = stored.get(name)
+        const loading = read !== undefined
+          ? keeping(name, Effect.succeed(tier?.drops() === dropsBefore ? read : { ...read, freshMillis: 0 }))
           : batch === undefined
-          ? Lookup.load(plan, backend, target)
-          : Lookup.loadInBatch(plan, backend, target, batch)
-        const flight = new Flight(name, Effect.suspend(() => (started.add(name), load)))
+          ? load(target)
+          : keeping(name, Lookup.loadInBatch(plan, backend, target, batch))
+        const flight = new Flight(name, Effect.suspend(() => (started.add(name), loading)))
         fibers.set(name, yield* Effect.forkChild(join(flight), { startImmediately: true }))
         // Another fiber is at it already, so this key has no part in the batch.
         if (!started.has(name)) batch?.pass(name)
       })
       // All of them or none: a batch waits for each of its keys, and somebody else may have joined one already.
-      yield* Effect.uninterruptible(Effect.forEach(targets.values(), begin, { discard: true }))
-      return yield* Effect.forEach(asked, ({ name }) => Fiber.await(fibers.get(name)!))
+      yield* Effect.uninterruptible(Effect.forEach(wanted, begin, { discard: true }))
+      for (const [name, fiber] of fibers) exits.set(name, yield* Fiber.await(fiber))
+      return asked.map((target) =>
+        Exit.isSuccess(target) ? exits.get(target.value.name)! : Exit.failCause(target.cause)
+      )
     }),
 
     refresh: (key) =>
@@ -392,7 +418,7 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
   }
 })
 
-const memoryOf = (memory: Options<unknown>["memory"]): Memory | undefined => {
+const memoryOf = (memory: Options<unknown>["memory"]): Tier.Limits | undefined => {
   if (memory === undefined) return undefined
   const { capacity, timeToLive } = memory
   if (!Number.isInteger(capacity) || capacity < 1) {
@@ -406,8 +432,8 @@ const start = Effect.fnUntraced(function*<
   A,
   E,
   R,
-  W extends "fail" | "compute" | "stale",
-  B extends "compute" | "fail"
+  W extends "fail" | "compute" | "stale" | undefined,
+  B extends "compute" | "fail" | undefined
 >(
   options: Omit<Options<A, E, W, B, K>, "success" | "error"> & {
     readonly name: string
@@ -427,7 +453,7 @@ const start = Effect.fnUntraced(function*<
   const memory = memoryOf(options.memory)
   const built = yield* build(
     yield* CacheBackend,
-    ["memo", options.name],
+    nameOf(["memo", options.name]),
     keyOf,
     plan,
     memory,
@@ -485,8 +511,8 @@ export const make = Effect.fnUntraced(function*<
   A,
   E = never,
   R = never,
-  W extends "fail" | "compute" | "stale" = "fail",
-  B extends "compute" | "fail" = "compute"
+  W extends "fail" | "compute" | "stale" | undefined = undefined,
+  B extends "compute" | "fail" | undefined = undefined
 >(
   options: Options<A, E, W, B, K> & {
     readonly name: string
@@ -558,8 +584,8 @@ export const make = Effect.fnUntraced(function*<
 export const makePersisted = <
   K extends Persistable.Request,
   R = never,
-  W extends "fail" | "compute" | "stale" = "fail",
-  B extends "compute" | "fail" = "compute"
+  W extends "fail" | "compute" | "stale" | undefined = undefined,
+  B extends "compute" | "fail" | undefined = undefined
 >(
   options: Omit<Options<Persistable.Success<K>, Persistable.Failure<K>, W, B, K>, "success" | "error"> & {
     readonly name: string
@@ -602,8 +628,8 @@ export const makePersisted = <
 export const memoize = <
   A,
   E = never,
-  W extends "fail" | "compute" | "stale" = "fail",
-  B extends "compute" | "fail" = "compute"
+  W extends "fail" | "compute" | "stale" | undefined = undefined,
+  B extends "compute" | "fail" | undefined = undefined
 >(key: Key, options: Options<A, E, W, B, Key>) => {
   const memory = memoryOf(options.memory)
   return <R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | Failure<W, B>, R | CacheBackend> => {
@@ -622,145 +648,11 @@ export const memoize = <
           },
           () => self
         )
-        built = yield* Scope.provide(build(backend, ["memoize"], identity, plan, memory), backend.scope)
+        built = yield* build(backend, "memoize", identity, plan, memory)
         perBackend.set(backend, built)
       }
       return yield* built.get(key)
     })
     return get() as Effect.Effect<A, E | Failure<W, B>, R | CacheBackend>
-  }
-}
-
-/**
- * How a stream is stored and shared.
- *
- * @category models
- * @since 0.1.0
- */
-export interface StreamOptions<A, E = never, W extends "fail" | "compute" = "fail"> {
-  /** How an element is written and read. What was written by another schema is a miss. */
-  readonly success: Schema.Codec<A, unknown>
-
-  /**
-   * How a failure is written and read. Without it a failure is not told to those
-   * who wait in other processes; the next of them produces instead.
-   */
-  readonly error?: Schema.Codec<E, unknown> | undefined
-
-  /** For how long a stream that was read to its end is replayed. Zero is not stored, and still told to those who wait. */
-  readonly timeToLive: Duration.Input
-
-  /** For how long the store keeps the lock without hearing from the process that produces. Default: as `Lock.Defaults`. */
-  readonly leaseDuration?: Duration.Input | undefined
-
-  /** For how long to wait while another process produces. Default: as `Lock.Defaults`. */
-  readonly waitTimeout?: Duration.Input | undefined
-
-  /** After that: `"fail"` with `LockTimeout` (the default), or `"compute"` without the lock. */
-  readonly onWaitTimeout?: W | undefined
-
-  /**
-   * When the store is down or slow at the start: `"compute"` without it, once in
-   * this process for all who ask together (the default), or `"fail"` with
-   * `CacheBackendError`. The store is then left alone for a while.
-   */
-  readonly onBackendError?: "compute" | "fail" | undefined
-}
-
-/**
- * Delivers a stream while it is stored, and replays it to the next reader.
- *
- * **When to use**
- *
- * Use it for a long result that is dear to compute and that nobody should have
- * to keep in memory: an export, an answer of a model, the rows of a report.
- *
- * **Details**
- *
- * Whoever asks first takes the lock of the key and produces. Others in this
- * process, with the same key and the very same schemas, join, and get what came
- * before and then what comes, as it comes. Those in other processes wait until
- * the stream is complete: so its failure reaches them before they consumed
- * anything. It reaches those who joined after the elements before it, and is not
- * stored.
- *
- * The production goes on at its own speed, whoever consumes how slowly: what was
- * produced is in the store, in chunks of about 1 MiB, and a consumer that is
- * behind reads it from there. In memory is one chunk of the production, and two
- * for each consumer. When a consumer has come to the end, the stream is stored.
- *
- * When all consumers have left before the end, the production is interrupted and
- * nothing of it is kept. A lock that is lost, or a chunk that cannot be stored,
- * stops nobody: the stream is delivered to the end, and not stored. In the second
- * case the production waits for its slowest consumer.
- *
- * **Gotchas**
- *
- * A chunk that is missing after some of the stream was delivered is a
- * `CacheBackendError`, whatever `onBackendError` says: what was delivered cannot
- * be taken back. When the first is missing, the stream is produced anew.
- *
- * A stream without an end is stored without an end, as long as somebody consumes it.
- *
- * **Example** (Rows that are read twice and computed once)
- *
- * ```ts
- * import * as Effect from "effect/Effect"
- * import * as Schema from "effect/Schema"
- * import * as Stream from "effect/Stream"
- * import * as Memo from "effect-lock/Memo"
- * import { MemoryLayer } from "effect-lock/MemoryBackend"
- *
- * let computed = 0
- * const rows = Stream.range(1, 3).pipe(
- *   Stream.tap(() => Effect.sync(() => computed++)),
- *   Memo.stream("rows:2026", { success: Schema.Number, timeToLive: "1 hour" })
- * )
- *
- * const program = Effect.all([Stream.runCollect(rows), Stream.runCollect(rows)])
- * console.log(await Effect.runPromise(Effect.provide(program, MemoryLayer))) // => [ [ 1, 2, 3 ], [ 1, 2, 3 ] ]
- * console.log(computed) // => 3
- * ```
- *
- * @category combinators
- * @since 0.1.0
- */
-export const stream = <A, E = never, W extends "fail" | "compute" = "fail">(
-  key: Key,
-  options: StreamOptions<A, E, W>
-) => {
-  const { error, leaseDuration, success, waitTimeout } = options
-  const format = Chunk.make(success)
-  const envelope = Envelope.make(format.manifest, error, Envelope.plain)
-  return <R>(self: Stream.Stream<A, E, R>): Stream.Stream<A, E | Failure<W, "fail">, R | CacheBackend> => {
-    const source = Effect.map(Lock.Defaults, (defaults): Production.Source<A, E, R> => {
-      const timeToLiveMillis = Resolve.duration("timeToLive", options.timeToLive)
-      return {
-        name: nameOf(["stream"].concat(key)),
-        stream: self,
-        format,
-        timeToLiveMillis,
-        success,
-        error,
-        plan: {
-          format: () => ({ envelope, isCompressed: false, cipher: undefined, maxValueBytes: Infinity }),
-          cipher: undefined,
-          timeToLive: (exit) => Exit.isSuccess(exit) && exit.value !== null ? timeToLiveMillis : 0,
-          lock: Resolve.resolve(defaults, { leaseDuration, waitTimeout }),
-          onWaitTimeout: options.onWaitTimeout ?? "fail",
-          onBackendError: options.onBackendError ?? "compute",
-          onLeaseLost: "finish",
-          staleMillis: 0,
-          graceMillis: 0,
-          earlyRefresh: 0,
-          jitter: 0.05,
-          maxValueBytes: Infinity,
-          announces: false,
-          refreshing: new Set()
-        }
-      }
-    })
-    const shared = Stream.unwrap(Effect.map(source, Streaming.stream))
-    return shared as Stream.Stream<A, E | Failure<W, "fail">, R | CacheBackend>
   }
 }

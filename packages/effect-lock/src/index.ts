@@ -1,4 +1,7 @@
 /**
+ * What most programs need. `effect-lock/MemoStream` and `effect-lock/Persistence`
+ * load modules of Effect that others do not need, so they are imported by name.
+ *
  * @since 0.1.0
  */
 export * as Backoff from "./Backoff.ts"
@@ -12,4 +15,3 @@ export type * as LockOptions from "./LockOptions.ts"
 export * as Memo from "./Memo.ts"
 export * as MemoryBackend from "./MemoryBackend.ts"
 export { MemoryLayer } from "./MemoryBackend.ts"
-export * as Persistence from "./Persistence.ts"

@@ -1,6 +1,6 @@
 import type { CacheBackend } from "effect-lock/CacheBackend"
 import type { CacheBackendError, LockTimeout } from "effect-lock/LockError"
-import * as Memo from "effect-lock/Memo"
+import * as MemoStream from "effect-lock/MemoStream"
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
@@ -14,27 +14,27 @@ declare const safe: Stream.Stream<number>
 const success = Schema.Number
 const error = Schema.Literal("mine")
 
-describe("types of Memo.stream", () => {
+describe("types of MemoStream.stream", () => {
   it("adds the failures of waiting and of the store, and CacheBackend", () => {
-    expectTypeOf(rows.pipe(Memo.stream("k", { success, error, timeToLive: "1 minute" }))).toEqualTypeOf<
+    expectTypeOf(rows.pipe(MemoStream.stream("k", { success, error, timeToLive: "1 minute" }))).toEqualTypeOf<
       Stream.Stream<number, "mine" | LockTimeout | CacheBackendError, Database | CacheBackend>
     >()
-    expectTypeOf(Memo.stream(["k", "l"], { success, timeToLive: 1000 })(safe)).toEqualTypeOf<
+    expectTypeOf(MemoStream.stream(["k", "l"], { success, timeToLive: 1000 })(safe)).toEqualTypeOf<
       Stream.Stream<number, LockTimeout | CacheBackendError, CacheBackend>
     >()
   })
 
   it("cannot time out when it is produced instead", () => {
-    expectTypeOf(safe.pipe(Memo.stream("k", { success, timeToLive: "1 minute", onWaitTimeout: "compute" })))
+    expectTypeOf(safe.pipe(MemoStream.stream("k", { success, timeToLive: "1 minute", onWaitTimeout: "compute" })))
       .toEqualTypeOf<Stream.Stream<number, CacheBackendError, CacheBackend>>()
   })
 
   it("what must not compile does not", () => {
     // @ts-expect-error elements of another type
-    Memo.stream("k", { success: Schema.String, timeToLive: "1 minute" })(safe)
+    MemoStream.stream("k", { success: Schema.String, timeToLive: "1 minute" })(safe)
     // @ts-expect-error there is no stale stream
-    Memo.stream("k", { success, timeToLive: "1 minute", onWaitTimeout: "stale" })
+    MemoStream.stream("k", { success, timeToLive: "1 minute", onWaitTimeout: "stale" })
     // @ts-expect-error unknown option
-    Memo.stream("k", { success, timeToLive: "1 minute", memory: { capacity: 1, timeToLive: 1 } })
+    MemoStream.stream("k", { success, timeToLive: "1 minute", memory: { capacity: 1, timeToLive: 1 } })
   })
 })

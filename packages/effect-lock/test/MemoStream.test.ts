@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { CacheBackend, type Values } from "effect-lock/CacheBackend"
-import * as Memo from "effect-lock/Memo"
+import * as MemoStream from "effect-lock/MemoStream"
 import { MemoryLayer } from "effect-lock/MemoryBackend"
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
@@ -53,11 +53,11 @@ const present = Effect.fnUntraced(function*(keys: ReadonlyArray<string>) {
 
 const make = <E = never, W extends "fail" | "compute" = "fail">(
   produce: (production: number) => Stream.Stream<string, E>,
-  more: Partial<Memo.StreamOptions<string, E, W>> = {}
+  more: Partial<MemoStream.Options<string, E, W>> = {}
 ) => {
   const counted = { productions: 0 }
   const stream = Stream.suspend(() => produce(++counted.productions)).pipe(
-    Memo.stream<string, E, W>("k", { success: Schema.String, timeToLive: "1 minute", ...more })
+    MemoStream.stream<string, E, W>("k", { success: Schema.String, timeToLive: "1 minute", ...more })
   )
   return { counted, stream }
 }
@@ -76,7 +76,7 @@ const consume = <A, E, R>(stream: Stream.Stream<A, E, R>) => {
   }
 }
 
-describe("Memo.stream", () => {
+describe("MemoStream.stream", () => {
   it.effect("is delivered as it comes, shared in this process, awaited in others, and replayed", () =>
     Effect.gen(function*() {
       const { counted, stream } = make(slow)
@@ -351,7 +351,7 @@ describe("Memo.stream", () => {
           Stream.onStart(
             Effect.andThen(Effect.sync(() => void productions++), Effect.sleep(`${Number(delay)} seconds`))
           ),
-          Memo.stream(["rows", id], { success, timeToLive: "1 minute" })
+          MemoStream.stream(["rows", id], { success, timeToLive: "1 minute" })
         )
       const asked = [rows("1", "2"), rows("1", "9"), rows("2", "1")].map((stream) => Stream.runCollect(stream))
       const fiber = yield* Effect.forkChild(Effect.all(asked, { concurrency: "unbounded" }))
@@ -365,7 +365,7 @@ describe("Memo.stream", () => {
   it.effect("another schema is a miss, and shares nothing while it is produced", () =>
     Effect.gen(function*() {
       const { stream } = make(slow)
-      const other = Stream.make(1, 2).pipe(Memo.stream("k", { success: Schema.Number, timeToLive: "1 minute" }))
+      const other = Stream.make(1, 2).pipe(MemoStream.stream("k", { success: Schema.Number, timeToLive: "1 minute" }))
       const first = yield* Effect.forkChild(Stream.runCollect(stream))
       yield* pass("5 seconds")
       const second = yield* Effect.forkChild(Stream.runCollect(other))
@@ -442,7 +442,9 @@ describe("Memo.stream", () => {
   it.effect("a stream that reads its own key is a defect at once", () =>
     Effect.gen(function*() {
       const self: Stream.Stream<string, unknown, CacheBackend> = Stream.suspend(() => stream)
-      const stream = Memo.stream("k", { success: Schema.String, error: Schema.Unknown, timeToLive: "1 minute" })(self)
+      const stream = MemoStream.stream("k", { success: Schema.String, error: Schema.Unknown, timeToLive: "1 minute" })(
+        self
+      )
       assert.deepStrictEqual(reasons(yield* Effect.exit(Stream.runDrain(stream))), ["Die LockReentered"])
       assert.isFalse(yield* held)
     }).pipe(Effect.provide(MemoryLayer)))

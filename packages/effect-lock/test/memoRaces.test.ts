@@ -11,8 +11,11 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as TestClock from "effect/testing/TestClock"
+import { setFlagsFromString } from "node:v8"
+import { runInNewContext } from "node:vm"
 import { ownerOf, reasons, storeError } from "./support.ts"
 
 type Service = CacheBackend["Service"]
@@ -506,4 +509,103 @@ describe("Memo, races", () => {
       Effect.provide(MemoryLayer),
       Effect.provideServiceEffect(Metric.MetricRegistry, Effect.sync(() => new Map()))
     ))
+
+  it.effect("a full memory forgets no lookup that is under way", () =>
+    Effect.gen(function*() {
+      let begun = 0
+      const memo = yield* Memo.make({
+        name: "m",
+        key: (key: string) => key,
+        lookup: (key) => Effect.suspend(() => (begun++, Effect.as(Effect.sleep("1 second"), key))),
+        success: Schema.String,
+        timeToLive: "1 hour",
+        memory: { capacity: 1, timeToLive: "1 hour" },
+        waitTimeout: 0,
+        onWaitTimeout: "compute"
+      })
+      const keys = ["a", "b", "c", "a", "b", "c"]
+      const fiber = yield* Effect.forkChild(Effect.forEach(keys, memo.get, { concurrency: "unbounded" }))
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(yield* Fiber.join(fiber), keys)
+      assert.strictEqual(begun, 3)
+    }).pipe(Effect.provide(MemoryLayer)))
+
+  it.effect("in memory: getMany reads only what is not kept, and what was used longest ago leaves first", () =>
+    Effect.gen(function*() {
+      const backend = yield* CacheBackend
+      const read: Array<ReadonlyArray<string>> = []
+      const counting: Service = {
+        ...backend,
+        values: {
+          ...backend.values,
+          getMany: (names) => Effect.suspend(() => (read.push(names), backend.values.getMany(names)))
+        }
+      }
+      const memo = yield* Memo.make({
+        name: "m",
+        key: (key: string) => key,
+        lookup: (key) => Effect.succeed(key),
+        success: Schema.String,
+        timeToLive: "1 hour",
+        memory: { capacity: 2, timeToLive: "1 hour" }
+      }).pipe(Effect.provideService(CacheBackend, counting))
+      yield* memo.getMany(["a", "b"])
+      yield* memo.get("a")
+      yield* memo.get("c")
+      assert.deepStrictEqual(yield* memo.getMany(["a", "b", "c"]), ["a", "b", "c"].map(Exit.succeed))
+      yield* memo.getMany(["b"])
+      assert.deepStrictEqual(read, [["memo/m/a", "memo/m/b"], ["memo/m/b"]])
+    }).pipe(Effect.provide(MemoryLayer)))
+
+  it.effect("in memory, built per call: one watcher, and nothing of what nobody can reach", () =>
+    Effect.gen(function*() {
+      const backend = yield* CacheBackend
+      let watchers = 0
+      const counting: Service = {
+        ...backend,
+        lookups: {
+          ...backend.lookups,
+          watch: (changed) => Effect.andThen(Effect.sync(() => watchers++), backend.lookups.watch(changed))
+        }
+      }
+      const built: Array<WeakRef<object>> = []
+      const ask = Effect.suspend(() => {
+        const report = { rows: [1, 2, 3] }
+        built.push(new WeakRef(report))
+        return Effect.sync(() => report.rows.length).pipe(Memo.memoize("k", {
+          success: Schema.Number,
+          timeToLive: "1 hour",
+          memory: { capacity: 1, timeToLive: "1 hour" }
+        }))
+      })
+      yield* Effect.provideService(Effect.forEach(Array.from({ length: 100 }), () => ask), CacheBackend, counting)
+      assert.strictEqual(watchers, 1)
+      setFlagsFromString("--expose-gc")
+      const collect = runInNewContext("gc")
+      // What a turn of the event loop has looked at through a reference lives until its end.
+      for (let i = 0; i < 20 && built.some((one) => one.deref() !== undefined); i++) {
+        yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+        collect()
+      }
+      // The last may still be on the stack.
+      assert.isAtMost(built.filter((one) => one.deref() !== undefined).length, 1)
+    }).pipe(Effect.provide(MemoryLayer)))
+
+  it.effect("getMany: a key that cannot be named fails alone", () =>
+    Effect.gen(function*() {
+      for (const encryption of [undefined, { key: Redacted.make(new Uint8Array(32)) }]) {
+        const memo = yield* Memo.make({
+          name: "m",
+          key: (key: { readonly id?: string }) => key.id!.toLowerCase(),
+          lookup: ({ id }) => Effect.succeed(id ?? ""),
+          success: Schema.String,
+          timeToLive: "1 hour",
+          encryption
+        })
+        const [first, second, third] = yield* memo.getMany([{ id: "a" }, {}, { id: "b" }])
+        assert.deepStrictEqual([first, third], [Exit.succeed("a"), Exit.succeed("b")])
+        assert.match(String(reasons(second!)), /^Die TypeError/)
+        assert.match(String(reasons(yield* Effect.exit(memo.get({})))), /^Die TypeError/)
+      }
+    }).pipe(Effect.provide(MemoryLayer)))
 })

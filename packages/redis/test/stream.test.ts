@@ -1,7 +1,7 @@
 /** A stream that is delivered while it is stored on Redis. */
 import { assert, describe, it } from "@effect/vitest"
 import { CacheBackend } from "effect-lock/CacheBackend"
-import * as Memo from "effect-lock/Memo"
+import * as MemoStream from "effect-lock/MemoStream"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Schema from "effect/Schema"
@@ -18,7 +18,12 @@ const rowsOf = (count: number, pause: Effect.Effect<unknown> = Effect.void) => {
     Stream.map((id) => ({ id, text: String(id).padStart(50_000, "é") })),
     Stream.onStart(Effect.andThen(Effect.sync(() => void counted.productions++), pause)),
     Stream.ensuring(Effect.sync(() => void counted.ended++)),
-    Memo.stream("rows", { success: Row, timeToLive: "1 minute", leaseDuration: "2 seconds", waitTimeout: "Infinity" })
+    MemoStream.stream("rows", {
+      success: Row,
+      timeToLive: "1 minute",
+      leaseDuration: "2 seconds",
+      waitTimeout: "Infinity"
+    })
   )
   const read = Stream.runFoldEffect(
     stream,
