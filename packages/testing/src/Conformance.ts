@@ -12,6 +12,7 @@ import { CacheBackend } from "effect-lock/CacheBackend"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import { blocks } from "./internal/laws/blocks.ts"
+import { chunks } from "./internal/laws/chunks.ts"
 import { exclusion } from "./internal/laws/exclusion.ts"
 import { expiry } from "./internal/laws/expiry.ts"
 import { instances } from "./internal/laws/instances.ts"
@@ -22,6 +23,7 @@ import { loss } from "./internal/laws/loss.ts"
 import { memo } from "./internal/laws/memo.ts"
 import { ownership } from "./internal/laws/ownership.ts"
 import { processes } from "./internal/laws/processes.ts"
+import { stampedes } from "./internal/laws/stampedes.ts"
 import { values } from "./internal/laws/values.ts"
 import { waiting } from "./internal/laws/waiting.ts"
 import { canDo, type Law } from "./Law.ts"
@@ -63,6 +65,7 @@ export const laws: ReadonlyArray<Law> = [
   ...values,
   ...lookups,
   ...memo,
+  ...chunks,
   ...keys
 ]
 
@@ -87,7 +90,7 @@ export const sharedLaws: <E>(layer: Layer.Layer<CacheBackend, E>) => ReadonlyArr
 export const processLaws: (store: {
   readonly module: URL
   readonly env?: { readonly [name: string]: string } | undefined
-}) => ReadonlyArray<Law> = processes
+}) => ReadonlyArray<Law> = (store) => [...processes(store), ...stampedes(store)]
 
 /**
  * Registers a test for each law that applies to a backend. To be called at the

@@ -4,19 +4,12 @@ import { assert, describe, it } from "@effect/vitest"
 import { CacheBackend } from "effect-lock/CacheBackend"
 import { MemoryLayer } from "effect-lock/MemoryBackend"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import { readFileSync } from "node:fs"
+import { assertionsOf } from "./assertions.ts"
 import { backends, poor } from "./brokenBackends.ts"
 
 const lawOf = (name: string) =>
   Conformance.laws.find((law) => law.name === name) ?? assert.fail(`there is no law ${JSON.stringify(name)}`)
-
-const assertionsOf = (exit: Exit.Exit<unknown, unknown>) =>
-  Exit.isSuccess(exit)
-    ? []
-    : exit.cause.reasons.filter((reason) =>
-      reason._tag === "Die" && reason.defect instanceof Error && reason.defect.name === "AssertionError"
-    )
 
 describe("a broken backend is caught by a law", () => {
   for (const { law, layer, name } of backends) {

@@ -170,7 +170,7 @@ export const queueLength = (key: string) =>
   Effect.map(inspect(key), (option) => Option.isSome(option) ? option.value.queueLength : 0)
 
 /** Waits until `condition`, or for a moment where the store has no queue to look at. */
-const lined = <E, R>(what: string, condition: Effect.Effect<boolean, E, R>) =>
+export const lined = <E, R>(what: string, condition: Effect.Effect<boolean, E, R>) =>
   Effect.flatMap(
     CacheBackend,
     ({ capabilities }) => capabilities.fairQueue ? eventually(what, 5000, condition) : advance(50)

@@ -9,6 +9,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import { writeSync } from "node:fs"
@@ -78,7 +79,10 @@ const main = Effect.gen(function*() {
 // The parent is gone: nobody needs this process.
 process.stdin.once("end", () => process.exit(1))
 
-Effect.runPromise(main).catch((cause: unknown) => {
-  console.error(cause)
-  process.exit(1)
-})
+// What is logged must not come between what is said.
+Effect.runPromise(Effect.provide(main, Logger.layer([Logger.withConsoleError(Logger.formatLogFmt)]))).catch(
+  (cause: unknown) => {
+    console.error(cause)
+    process.exit(1)
+  }
+)

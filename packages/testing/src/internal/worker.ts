@@ -5,6 +5,7 @@
 import type { CacheBackend } from "effect-lock/CacheBackend"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import { writeSync } from "node:fs"
 import * as History from "../History.ts"
 import type { Job, Line } from "./job.ts"
@@ -77,7 +78,8 @@ const main = Effect.gen(function*() {
 // The parent is gone: nobody needs this process.
 process.stdin.once("end", () => process.exit(1))
 
-Effect.runPromise(main).then(
+// What is logged must not come between what is said.
+Effect.runPromise(Effect.provide(main, Logger.layer([Logger.withConsoleError(Logger.formatLogFmt)]))).then(
   () => {
     flush()
     process.exit(0)

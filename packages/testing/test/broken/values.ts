@@ -177,4 +177,22 @@ const keys = [
   )
 ]
 
-export const brokenInValues = [...values, ...keys]
+const parts = [
+  brokenKeys(
+    "has one place for the parts of all writes of a large value",
+    "memo: of a large value whose writer dies half-way, readers have the old one, and never a mixture",
+    (key) => key.replace(/%:[0-9a-f]+:/, "%:")
+  ),
+  brokenValues(
+    "keeps the first million bytes of a value",
+    "memo: a large value that is rewritten while it is read is the old one, the new one or a miss",
+    (values) => ({ set: (key, bytes, timeToLive) => values.set(key, bytes.subarray(0, 1_000_000), timeToLive) })
+  ),
+  brokenValues(
+    "says that it removes",
+    "memo: a large value with a part that is lost, damaged or of another is a miss, which the next lookup heals",
+    (values) => ({ remove: (key) => Effect.map(values.get(key), Option.isSome) })
+  )
+]
+
+export const brokenInValues = [...values, ...keys, ...parts]

@@ -26,7 +26,7 @@ const bytes = (...numbers: ReadonlyArray<number>) => Uint8Array.from(numbers)
 const mark = bytes(0)
 
 /** Looks a key up and does nothing on its own. */
-const lookerOf = (key: string) =>
+export const lookerOf = (key: string) =>
   Effect.map(CacheBackend, ({ leases, lookups }) => {
     const token = randomUUID()
     const look = (over?: Partial<LookupRequest>) =>
