@@ -58,7 +58,7 @@ const layers = {
     imports: ["values", "contract", "engine"]
   },
   features: {
-    modules: ["Memo", "MemoStream", "Persistence"],
+    modules: ["Memo", "MemoStream", "OptimisticLock", "Persistence"],
     imports: ["values", "contract", "engine", "lock"]
   },
   backends: {

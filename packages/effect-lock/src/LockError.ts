@@ -243,6 +243,39 @@ export class CacheBackendError
 }
 
 /**
+ * Somebody else wrote or removed the value since the version that an optimistic
+ * write named.
+ *
+ * **Example** (Making what exists)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Schema from "effect/Schema"
+ * import { MemoryLayer } from "effect-lock/MemoryBackend"
+ * import * as OptimisticLock from "effect-lock/OptimisticLock"
+ *
+ * const make = OptimisticLock.write("k", 1, { schema: Schema.Number, version: 0 })
+ *
+ * const program = Effect.andThen(make, make).pipe(
+ *   Effect.catchTag("WriteConflict", (error) => Effect.succeed(error.message))
+ * )
+ * console.log(await Effect.runPromise(Effect.provide(program, MemoryLayer))) // => "k" exists already
+ * ```
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class WriteConflict extends Schema.TaggedError<WriteConflict>("effect-lock/WriteConflict")("WriteConflict", {
+  key: Schema.String,
+  version: Schema.Number
+}) {
+  override get message(): string {
+    const key = JSON.stringify(this.key)
+    return this.version === 0 ? `${key} exists already` : `${key} is not the one of version ${this.version} any more`
+  }
+}
+
+/**
  * An option or key that can never work. It is raised as a defect, before
  * anything is written, because the program is wrong and not the world.
  *

@@ -21,6 +21,7 @@ import { keys } from "./internal/laws/keys.ts"
 import { lookups } from "./internal/laws/lookups.ts"
 import { loss } from "./internal/laws/loss.ts"
 import { memo } from "./internal/laws/memo.ts"
+import { optimistic } from "./internal/laws/optimistic.ts"
 import { ownership } from "./internal/laws/ownership.ts"
 import { processes } from "./internal/laws/processes.ts"
 import { stampedes } from "./internal/laws/stampedes.ts"
@@ -66,6 +67,7 @@ export const laws: ReadonlyArray<Law> = [
   ...lookups,
   ...memo,
   ...chunks,
+  ...optimistic,
   ...keys
 ]
 

@@ -54,6 +54,10 @@ const CENTURY = 100 * 365.25 * 86_400_000
 export const duration = (option: string, input: Duration.Input): number =>
   millis(option, input, 0, "zero, at most 100 years, or Infinity", CENTURY)
 
+/** How long something is stored. */
+export const timeToLive = (input: Duration.Input): number =>
+  millis("timeToLive", input, 1, "between 1 millisecond and 100 years, or Infinity", CENTURY)
+
 const metadata = (record: { readonly [name: string]: string }) => {
   const text = JSON.stringify(record)
   const bound = `a record of strings, at most ${METADATA_LIMIT} characters of JSON`

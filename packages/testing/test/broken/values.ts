@@ -141,6 +141,70 @@ const values = [
   )
 ]
 
+const optimistic = [
+  brokenValues(
+    "says that it wrote, also where it did not",
+    "optimistic: of two that read the same, one writes and the other is told",
+    (values) => ({
+      compareAndSet: (key, bytes, timeToLive, expected) =>
+        Effect.map(
+          values.compareAndSet(key, bytes, timeToLive, expected),
+          Option.orElse(() => Option.some(expected + 1))
+        )
+    })
+  ),
+  brokenValues(
+    "goes on from the version of a value that has expired",
+    "optimistic: absent is a version, and an expired value is absent",
+    (values) => {
+      const last = new Map<string, number>()
+      return {
+        compareAndSet: Effect.fnUntraced(function*(key, bytes, timeToLive, expected) {
+          const isGone = Option.isNone(yield* values.get(key)) && last.get(key) === expected
+          const written = yield* values.compareAndSet(key, bytes, timeToLive, isGone ? 0 : expected)
+          if (Option.isSome(written)) last.set(key, written.value)
+          return written
+        })
+      }
+    }
+  ),
+  brokenValues(
+    "takes every version that a key has had for the present one",
+    "optimistic: a value that was changed and changed back, or removed and made again, is a conflict",
+    (values) => {
+      const had = new Map<number, string>()
+      return {
+        compareAndSet: Effect.fnUntraced(function*(key, bytes, timeToLive, expected) {
+          const written = had.get(expected) === key
+            ? Option.some(yield* values.set(key, bytes, timeToLive))
+            : yield* values.compareAndSet(key, bytes, timeToLive, expected)
+          if (Option.isSome(written)) had.set(written.value, key)
+          return written
+        })
+      }
+    }
+  ),
+  brokenValues(
+    "answers the version before the one that it wrote",
+    "optimistic: a second write goes on from the first, unless somebody wrote between",
+    (values) => ({
+      compareAndSet: (key, bytes, timeToLive, expected) =>
+        Effect.map(values.compareAndSet(key, bytes, timeToLive, expected), Option.map((version) => version - 1))
+    })
+  ),
+  brokenValues(
+    "compares, and sets a moment later",
+    "optimistic: of many that change a value at once, no change is lost",
+    (values) => ({
+      compareAndSet: Effect.fnUntraced(function*(key, bytes, timeToLive, expected) {
+        const version = versionOf(yield* values.get(key))
+        yield* Effect.yieldNow
+        return version === expected ? Option.some(yield* values.set(key, bytes, timeToLive)) : Option.none()
+      })
+    })
+  )
+]
+
 const keys = [
   brokenKeys("does not tell capitals", "hostile keys are distinct locks", (key) => key.toLowerCase()),
   brokenKeys("does not tell capitals in values", "hostile keys are distinct values", (key) => key.toLowerCase()),
@@ -195,4 +259,4 @@ const parts = [
   )
 ]
 
-export const brokenInValues = [...values, ...keys, ...parts]
+export const brokenInValues = [...values, ...optimistic, ...keys, ...parts]

@@ -2,6 +2,7 @@
 import { assert } from "@effect/vitest"
 import { CacheBackend } from "effect-lock/CacheBackend"
 import * as Lock from "effect-lock/Lock"
+import * as OptimisticLock from "effect-lock/OptimisticLock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -28,6 +29,7 @@ import {
 } from "../harness.ts"
 import { makeCounter } from "./exclusion.ts"
 import { makeLookups, makeMemo } from "./memo.ts"
+import { increment } from "./optimistic.ts"
 
 const patient = { waitTimeout: "Infinity" } as const
 const numbers = (count: number) => Array.from({ length: count }, (_, index) => index)
@@ -175,6 +177,21 @@ export const instances = <E>(layer: Layer.Layer<CacheBackend, E>): ReadonlyArray
         assert.isTrue(Option.isNone(yield* one!.values.compareAndSet(key, bytes, 60_000, version)))
         assert.isTrue(yield* one!.values.remove(key))
         assert.isTrue(Option.isNone(yield* two!.values.get(key)))
+      })
+    ),
+
+    law(
+      "instances: optimistic writers in each lose nothing",
+      Effect.gen(function*() {
+        const backends = yield* openMany(3)
+        const key = freshKey("instances")
+        const increments = numbers(9).map((index) => increment(key).pipe(on(backends[index % 3]!)))
+        const fiber = yield* fork(Effect.all(increments, { concurrency: "unbounded" }))
+        const counts = yield* Effect.flatten(ends("all have written", fiber, 20_000))
+        assert.deepStrictEqual(counts.toSorted(), numbers(9).map((index) => index + 1))
+        const { value } = yield* OptimisticLock.read(key, { schema: Schema.Int }).pipe(on(backends[0]!))
+        assert.deepStrictEqual(value, Option.some(9))
+        yield* OptimisticLock.remove(key).pipe(on(backends[1]!))
       })
     ),
 
