@@ -13,6 +13,7 @@ import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import { blocks } from "./internal/laws/blocks.ts"
 import { chunks } from "./internal/laws/chunks.ts"
+import { circles } from "./internal/laws/circles.ts"
 import { exclusion } from "./internal/laws/exclusion.ts"
 import { expiry } from "./internal/laws/expiry.ts"
 import { instances } from "./internal/laws/instances.ts"
@@ -24,6 +25,7 @@ import { memo } from "./internal/laws/memo.ts"
 import { optimistic } from "./internal/laws/optimistic.ts"
 import { ownership } from "./internal/laws/ownership.ts"
 import { processes } from "./internal/laws/processes.ts"
+import { several } from "./internal/laws/several.ts"
 import { stampedes } from "./internal/laws/stampedes.ts"
 import { values } from "./internal/laws/values.ts"
 import { waiting } from "./internal/laws/waiting.ts"
@@ -63,6 +65,8 @@ export const laws: ReadonlyArray<Law> = [
   ...loss,
   ...blocks,
   ...interruption,
+  ...several,
+  ...circles,
   ...values,
   ...lookups,
   ...memo,

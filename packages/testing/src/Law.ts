@@ -13,7 +13,7 @@ import type * as Scope from "effect/Scope"
  * @category models
  * @since 0.1.0
  */
-export type Need = "fencing" | "fairQueue" | "push"
+export type Need = "fencing" | "fairQueue" | "multiKeyAtomicity" | "push"
 
 /**
  * One law. `name` says what must hold. `run` fails, as a defect of an

@@ -29,7 +29,9 @@ describe("a store that lacks every capability that it may lack, and says so", ()
   it.effect("is not asked for what it lacks", () =>
     Effect.gen(function*() {
       const { capabilities } = yield* CacheBackend
-      for (const need of ["fencing", "fairQueue", "push"] as const) assert.isFalse(canDo(capabilities, need))
+      for (const need of ["fencing", "fairQueue", "multiKeyAtomicity", "push"] as const) {
+        assert.isFalse(canDo(capabilities, need))
+      }
     }).pipe(Effect.provide(poor)))
 })
 

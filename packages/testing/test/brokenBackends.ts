@@ -11,14 +11,21 @@ import { brokenInValues } from "./broken/values.ts"
 
 export const backends: ReadonlyArray<Broken> = [...brokenInLeases, ...brokenInValues, ...brokenInLookups]
 
-/** Not broken, but poor: no queue, no wake-ups, no fences. */
+/** Not broken, but poor: no queue, no wake-ups, no fences, one key at a time. */
 export const poor: Layer.Layer<CacheBackend> = Layer.effect(
   CacheBackend,
   Effect.map(CacheBackend, (backend) => ({
     ...backend,
-    capabilities: { ...backend.capabilities, fencing: false, fairQueue: false, wakeUp: "none" as const },
+    capabilities: {
+      ...backend.capabilities,
+      fencing: false,
+      fairQueue: false,
+      multiKeyAtomicity: false,
+      wakeUp: "none" as const
+    },
     leases: {
       ...backend.leases,
+      acquireAll: undefined,
       awaitTurn: () => Effect.never,
       acquire: (request: AcquireRequest) =>
         Effect.map(

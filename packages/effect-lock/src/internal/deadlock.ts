@@ -174,8 +174,17 @@ export const guarded = Effect.fnUntraced(function*<A, E>(
   const wait: Wait = { key }
   let isNoted = false
   for (const tenure of held) enter(tenure, wait)
-  // In a fiber of its own, so that the circle can interrupt its waits, and nothing else.
-  const acquiring = yield* Effect.forkChild(Effect.uninterruptibleMask(acquire), { startImmediately: true })
+  // In a fiber of its own, so that the circle can interrupt its waits, and nothing else. A fiber that is interrupted
+  // while it cannot be ends as interrupted even so: what it got is taken from within.
+  let got: Exit.Exit<A, E> = Exit.interrupt()
+  const acquiring = yield* Effect.forkChild(
+    Effect.uninterruptibleMask((restore) =>
+      Effect.map(Effect.exit(acquire(restore)), (exit) => {
+        got = exit
+      })
+    ),
+    { startImmediately: true }
+  )
   let circle: ReadonlyArray<Step> | undefined
   const watching = acquiring.pollUnsafe() === undefined
     ? yield* Effect.forkChild(watch(backend, held, wait, () => {
@@ -189,12 +198,12 @@ export const guarded = Effect.fnUntraced(function*<A, E>(
   })
   const interrupted = Exit.isFailure(yield* Effect.exit(restore(Fiber.await(acquiring))))
   if (interrupted) acquiring.interruptUnsafe()
-  const exit = yield* Fiber.await(acquiring)
+  yield* Fiber.await(acquiring)
   watching?.interruptUnsafe()
   for (const tenure of held) leave(tenure, wait)
   if (isNoted) yield* backend.inBackground(Effect.ignore(noteAll(held)))
   // What came of it in the same moment stays.
-  if (circle === undefined || interrupted || !Exit.hasInterrupts(exit)) return yield* exit
+  if (circle === undefined || interrupted || !Exit.hasInterrupts(got)) return yield* got
   return yield* new LockDeadlock({
     key,
     waited: Duration.millis(Math.max(0, Math.round(Deadline.elapsed(start, Tenure.instant(clock))))),

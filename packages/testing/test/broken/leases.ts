@@ -21,6 +21,62 @@ const lastInFirstOut = (leases: Leases): Partial<Leases> => {
   }
 }
 
+/** Takes them one after the other, and keeps what it took when one is held. */
+const someOfSeveral = (leases: Leases): Partial<Leases> => ({
+  acquireAll: Effect.fnUntraced(function*({ locks, ...request }) {
+    const grants = []
+    for (const lock of locks) {
+      const answer = yield* leases.acquire({ ...request, ...lock, ticketMillis: 0 })
+      if (answer._tag === "Contended") return { _tag: "NoneGranted", key: lock.key, holder: answer.holder }
+      grants.push(answer)
+    }
+    return { _tag: "AllGranted", grants }
+  })
+})
+
+/** Takes no notice of the queue. */
+const overtaking = (leases: Leases): Partial<Leases> => {
+  const queued = new Map<string, Set<string>>()
+  return {
+    acquire: (request) => {
+      if (request.ticketMillis > 0) queued.set(request.key, (queued.get(request.key) ?? new Set()).add(request.token))
+      return leases.acquire(request)
+    },
+    acquireAll: Effect.fnUntraced(function*(request) {
+      for (const { key } of request.locks) {
+        for (const token of Option.isNone(yield* leases.inspect(key)) ? queued.get(key) ?? [] : []) {
+          yield* leases.withdraw(key, token)
+        }
+      }
+      return yield* leases.acquireAll!(request)
+    })
+  }
+}
+
+const several = [
+  brokenLeases(
+    "grants some of several locks, and keeps them",
+    "several locks are granted in one step, all or none, and who is in the way is named",
+    someOfSeveral
+  ),
+  brokenLeases(
+    "names another lock than that in the way",
+    "one attempt for several locks takes none if one is held",
+    (leases) => ({
+      acquireAll: (request) =>
+        Effect.map(
+          leases.acquireAll!(request),
+          (answer) => answer._tag === "NoneGranted" ? { ...answer, key: request.locks[0]!.key } : answer
+        )
+    })
+  ),
+  brokenLeases(
+    "grants several locks before those who wait for one",
+    "several locks at once overtake nobody who waits for one of them",
+    overtaking
+  )
+]
+
 const exclusion = [
   brokenLeases("grants a held lock to a second owner", "a held lock is granted to nobody else", (leases) => ({
     acquire: (request) =>
@@ -276,4 +332,4 @@ const interruption = [
   )
 ]
 
-export const brokenInLeases = [...exclusion, ...waiting, ...expiry, ...ownership, ...loss, ...interruption]
+export const brokenInLeases = [...exclusion, ...waiting, ...expiry, ...ownership, ...loss, ...interruption, ...several]

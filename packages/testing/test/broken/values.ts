@@ -259,4 +259,13 @@ const parts = [
   )
 ]
 
-export const brokenInValues = [...values, ...optimistic, ...keys, ...parts]
+const IN_A_CIRCLE = "of 2 who wait for each other in a circle, one is told so, and the others go on"
+
+const circles = [
+  brokenValues("loses what those who wait write down", IN_A_CIRCLE, () => ({ set: () => Effect.succeed(1) })),
+  brokenValues("gives what is written anew no new version", IN_A_CIRCLE, (values) => ({
+    get: (key) => Effect.map(values.get(key), Option.map(({ bytes }) => ({ bytes, version: 1 })))
+  }))
+]
+
+export const brokenInValues = [...values, ...optimistic, ...keys, ...parts, ...circles]

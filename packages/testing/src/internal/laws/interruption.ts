@@ -24,7 +24,7 @@ import {
  * is any at which the runtime asks the scheduler, in that fiber or in one that
  * it started. `stepsOf` says how many there were.
  */
-const forkInterruptedAt = Effect.fnUntraced(function*<A, E, R>(effect: Effect.Effect<A, E, R>, step: number) {
+export const forkInterruptedAt = Effect.fnUntraced(function*<A, E, R>(effect: Effect.Effect<A, E, R>, step: number) {
   const base = yield* Scheduler.Scheduler
   let steps = 0
   const target: { fiber?: Fiber.Fiber<A, E> } = {}
@@ -40,19 +40,20 @@ const forkInterruptedAt = Effect.fnUntraced(function*<A, E, R>(effect: Effect.Ef
   return { fiber, stepsOf: () => steps }
 })
 
-/** Runs `attempt` for every step, until the effect ends before the step comes. */
-const atEveryStep = Effect.fnUntraced(function*<E, R>(
-  attempt: (step: number) => Effect.Effect<number, E, R>
+/** Runs `attempt` for every step, or for each so many, until the effect ends before the step comes. */
+export const atEveryStep = Effect.fnUntraced(function*<E, R>(
+  attempt: (step: number) => Effect.Effect<number, E, R>,
+  stride = 1
 ): Effect.fn.Return<void, E, R> {
   let steps = 0
-  for (let step = 1; step === 1 || steps >= step; step++) {
+  for (let step = 1; step === 1 || steps >= step; step += stride) {
     steps = yield* attempt(step)
     if (step > 2000) return assert.fail("the effect has no end")
   }
   assert.isAbove(steps, 5, "the effect was interrupted on its way")
 })
 
-const nobodyIsBlocked = Effect.fnUntraced(function*(key: string) {
+export const nobodyIsBlocked = Effect.fnUntraced(function*(key: string) {
   yield* free(key)
   assert.strictEqual(yield* Lock.withLock(key, { waitTimeout: 0 })(Effect.succeed("free")), "free")
 })
