@@ -717,8 +717,10 @@ const boundedLeases = ({ leases, name, timeLimitMillis }: CacheBackend["Service"
  *
  * A memo takes more round trips than in one store, and a process that waits for a
  * value is not sent it, but reads it in its turn. A value is written only after
- * its lock was seen held, and never over a newer one. That is not one step: a
- * write that reaches its store late may be stored although its lease is over.
+ * its lock was seen held, and never over a newer one, nor where one was
+ * invalidated since. That is not one step: a write that reaches its store late may
+ * be stored although its lease is over, if nobody has written or invalidated the
+ * value in between; what another process computed meanwhile is then not stored.
  *
  * **Example** (Locks here, values there)
  *

@@ -297,6 +297,56 @@ describe("combine", () => {
       }
     }))
 
+  it.effect("a write that comes late brings nothing back that was invalidated since, with an old value or without", () =>
+    Effect.gen(function*() {
+      for (const hasOld of [false, true]) {
+        // The lease is over when the write reaches its store.
+        const { both, store } = yield* stores({
+          store: withValues((values) => ({
+            compareAndSet: (key, value, timeToLive, expected) =>
+              value[0] === 1 && timeToLive > 1
+                ? Effect.delay(values.compareAndSet(key, value, timeToLive, expected), 5000)
+                : values.compareAndSet(key, value, timeToLive, expected)
+          }))
+        })
+        const seen = hasOld ? yield* store.values.set("k", bytes(7), Infinity) : 0
+        yield* both.lookups.getOrAcquire(request("slow", { leaseMillis: 1000, seen }))
+        const slow = yield* Effect.forkChild(both.lookups.settle({ ...settling("slow", 1), expected: seen }), {
+          startImmediately: true
+        })
+        yield* TestClock.adjust("2 seconds")
+        yield* both.lookups.invalidate("k", bytes(0), false)
+        const reads: Array<Option.Option<number>> = []
+        const read = Effect.map(store.values.get("k"), (found) => {
+          reads.push(Option.map(found, (value) => value.bytes[0]!))
+        })
+        yield* TestClock.adjust("2999 millis")
+        yield* read
+        // As if it ended right after the write: what takes it back may not come at all.
+        yield* Effect.forkChild(Effect.andThen(Effect.sleep(1), read), { startImmediately: true })
+        yield* TestClock.adjust("1 millis")
+        assert.strictEqual((yield* Fiber.join(slow))._tag, "Outdated")
+        yield* read
+        assert.deepStrictEqual(reads, [Option.none(), Option.none(), Option.none()])
+      }
+    }))
+
+  it.effect("a place that was taken too late is in nobody's way", () =>
+    Effect.gen(function*() {
+      const { both, store } = yield* stores()
+      yield* both.lookups.getOrAcquire(request("slow", { leaseMillis: 1000 }))
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(yield* both.lookups.settle(settling("slow", 1)), { _tag: "NotHeld", reason: "Vanished" })
+      assert.isTrue(Option.isSome(yield* store.values.get("k")))
+      const memo = yield* memoOf(both)
+      assert.deepInclude(yield* both.lookups.getOrAcquire(request("next")), { _tag: "Granted", version: 0 })
+      assert.strictEqual((yield* both.lookups.settle(settling("next", 2)))._tag, "Settled")
+      yield* store.values.set("memo/memo/k", Uint8Array.of(0xef, 0x4c, 1, 4), 60_000)
+      assert.deepStrictEqual(yield* memo.peek("k"), Option.none())
+      assert.strictEqual(yield* memo.get("k"), "k of here 1")
+      assert.deepStrictEqual(yield* memo.peek("k"), Option.some("k of here 1"))
+    }))
+
   it.effect("what runs in the background ends before the two stores close", () =>
     Effect.gen(function*() {
       const events: Array<string> = []

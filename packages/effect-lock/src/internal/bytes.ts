@@ -22,3 +22,9 @@ export const concat = (parts: ReadonlyArray<Uint8Array>, length: number): Uint8A
   }
   return bytes
 }
+
+/** Is stored where a value is about to be: `derived` says why. A memo reads it as nothing. */
+export const place: Uint8Array = Uint8Array.of(0xef, 0x4c, 1, 4)
+
+export const isPlace = (bytes: Uint8Array): boolean =>
+  bytes.length === place.length && place.every((byte, i) => bytes[i] === byte)

@@ -10,9 +10,14 @@
  *    its lease then; and taken back if the lock proves lost right after it.
  * 3. An invalidation first puts a mark, and only then looks whether anybody is
  *    computing: whoever is, since before, finds a newer version than it expects.
+ * 4. It is never written over nothing, which is what an invalidation leaves
+ *    behind, but over a value, or over a place that was put there before the
+ *    lock was seen held: so one that comes late, after its lease is over and the
+ *    value was invalidated, finds another version, or none.
  *
  * What stays open: a write that was sent in time and reaches its store late may
- * be stored although its lease is over. It does not replace a newer value.
+ * be stored although its lease is over, as long as nobody has written or
+ * invalidated the value since.
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
@@ -30,8 +35,11 @@ import type {
   Values
 } from "../CacheBackend.ts"
 import { CacheBackendError } from "../LockError.ts"
+import { isPlace, place } from "./bytes.ts"
 
 const DAY = 86_400_000
+// Longer than a write is under way.
+const PLACE = 60_000
 
 /** How those who watch are told. */
 export type Announcements = Pick<Lookups, "announce" | "watch">
@@ -43,7 +51,11 @@ const silence: Announcements = {
 
 const monotonicMillis = Effect.map(Clock.monotonicTimeNanos, (nanos) => Number(nanos) / 1e6)
 
-const versionOf = Option.match({ onNone: () => 0, onSome: (value: Value) => value.version })
+/** The version that counts: a place is no value yet. */
+const versionOf = Option.match({
+  onNone: () => 0,
+  onSome: ({ bytes, version }: Value) => isPlace(bytes) ? 0 : version
+})
 
 /** Whatever became of this step, the request has left something behind. */
 const asUnknown = Effect.mapError(({ backend, cause, operation, retryable }: CacheBackendError) =>
@@ -62,13 +74,13 @@ export const derive = (
     const { key, seen, token } = request
     const sentAt = yield* monotonicMillis
     const before = yield* values.get(key)
-    if (Option.isSome(before) && before.value.version > seen) return { _tag: "Found", ...before.value }
+    if (Option.isSome(before) && versionOf(before) > seen) return { _tag: "Found", ...before.value }
     // The caller does not wait longer for the lock because the value was slow to come.
     const withinMillis = Math.max(0, request.withinMillis - ((yield* monotonicMillis) - sentAt))
     const answer = yield* leases.acquire({ ...request, withinMillis })
     if (answer._tag === "Contended") return answer
     const after = yield* asUnknown(values.get(key))
-    if (Option.isNone(after) || after.value.version <= seen) return { ...answer, version: versionOf(after) }
+    if (Option.isNone(after) || versionOf(after) <= seen) return { ...answer, version: versionOf(after) }
     yield* asUnknown(leases.withdraw(key, token))
     return { _tag: "Found", ...after.value }
   }),
@@ -81,19 +93,24 @@ export const derive = (
       return released._tag === "NotHeld" ? released : { _tag: "Settled", version: 0 }
     }
     // Where surely nothing was written, others need not wait for this lock.
-    const stored = versionOf(yield* Effect.tapError(values.get(key), () => Effect.ignore(release)))
+    const stored = yield* Effect.tapError(values.get(key), () => Effect.ignore(release))
+    const write = (bytes: Uint8Array, millis: number, over: number) =>
+      Effect.tapError(
+        values.compareAndSet(key, bytes, millis, over),
+        ({ outcome }) => outcome === "Unknown" ? Effect.void : Effect.ignore(release)
+      )
+    const over = versionOf(stored) > expected
+      ? Option.none()
+      : Option.isSome(stored)
+      ? Option.some(stored.value.version)
+      : yield* write(place, PLACE, 0)
     const sentAt = yield* monotonicMillis
     const held = yield* leases.inspect(key)
     if (Option.isSome(held) && held.value.token !== token) return { _tag: "NotHeld", reason: "Stolen" }
     if (Option.isNone(held) || (yield* monotonicMillis) - sentAt >= held.value.remainingMillis) {
       return { _tag: "NotHeld", reason: "Vanished" }
     }
-    const written = stored > expected
-      ? Option.none()
-      : yield* Effect.tapError(
-        values.compareAndSet(key, bytes, timeToLiveMillis, stored),
-        ({ outcome }) => outcome === "Unknown" ? Effect.void : Effect.ignore(release)
-      )
+    const written = Option.isNone(over) ? over : yield* write(bytes, timeToLiveMillis, over.value)
     const released = yield* release
     if (Option.isNone(written)) return { _tag: "Outdated" }
     if (released._tag === "NotHeld") {
@@ -109,7 +126,7 @@ export const derive = (
     yield* values.set(key, mark, DAY)
     if (announces) yield* announce(key, Infinity)
     if (Option.isNone(yield* leases.inspect(key))) yield* values.remove(key)
-    return Option.isSome(before)
+    return versionOf(before) > 0
   }),
 
   announce,

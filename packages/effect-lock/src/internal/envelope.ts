@@ -21,7 +21,7 @@
  */
 import * as Exit from "effect/Exit"
 import * as Schema from "effect/Schema"
-import { around, fnv, hex } from "./bytes.ts"
+import { around, fnv, hex, isPlace } from "./bytes.ts"
 
 /** When a result was written, until when it is fresh, and how long its lookup took, in milliseconds. */
 export interface Times {
@@ -37,7 +37,7 @@ export type Entry<A, E> =
   | { readonly _tag: "Result"; readonly exit: Exit.Exit<A, E>; readonly times: Times }
   /** There is a result, but it is too large to be stored. */
   | { readonly _tag: "TooLarge" }
-  /** It was invalidated while somebody computed it. */
+  /** It was invalidated while somebody computed it, or is about to be stored. */
   | { readonly _tag: "Mark" }
   | { readonly _tag: "Garbage"; readonly why: string }
 
@@ -166,7 +166,11 @@ export const make = <A, E>(
         return garbage("not written by this version")
       }
       if (entry.length === mark.length) {
-        return kind === MARK ? { _tag: "Mark" } : kind === TOO_LARGE ? { _tag: "TooLarge" } : garbage("cut off")
+        return kind === MARK || isPlace(entry)
+          ? { _tag: "Mark" }
+          : kind === TOO_LARGE
+          ? { _tag: "TooLarge" }
+          : garbage("cut off")
       }
       if (entry.length <= HEADER || (kind !== SUCCESS && kind !== FAILURE)) return garbage("cut off")
       if (manner.some((byte, i) => entry[FINGERPRINT + i] !== byte)) return garbage("of another schema or setting")
