@@ -4,7 +4,7 @@
  *
  * @since 0.1.0
  */
-import { CacheBackend, make } from "effect-lock/CacheBackend"
+import { CacheBackend, type Leases, type Lookups, make, type Values } from "effect-lock/CacheBackend"
 import { InvalidOption } from "effect-lock/LockError"
 import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
@@ -54,6 +54,25 @@ export interface Rates {
 export type Injected = { readonly [kind in keyof Rates]-?: number }
 
 /**
+ * A fault of a call, not of a turn.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type CallFault = "delayed" | "notSent" | "answerLost" | "late" | "twice"
+
+/**
+ * What a call asks of the store, as the contract of a backend names it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Operation =
+  | Exclude<keyof Leases, "awaitTurn">
+  | keyof Values
+  | Exclude<keyof Lookups, "watch">
+
+/**
  * What can be done to the store on command. The functions of this module with
  * the same names do it to the one in the context.
  *
@@ -65,6 +84,7 @@ export class Faults extends Context.Service<Faults, {
   readonly remove: (key: string) => Effect.Effect<boolean>
   readonly steal: (key: string, duration: Duration.Input) => Effect.Effect<boolean>
   readonly cutShort: (key: string, duration: Duration.Input) => Effect.Effect<boolean>
+  readonly strike: (operation: Operation, fault: CallFault) => Effect.Effect<void>
   readonly stopAnswering: Effect.Effect<void>
   readonly answerAgain: Effect.Effect<void>
   readonly calm: Effect.Effect<void>
@@ -208,6 +228,44 @@ export const steal = (key: string, duration: Duration.Input): Effect.Effect<bool
  */
 export const cutShort = (key: string, duration: Duration.Input): Effect.Effect<boolean, never, Faults> =>
   Effect.flatMap(Faults, (all) => all.cutShort(key, duration))
+
+/**
+ * The next call of an operation is struck by a fault; repeated, the one after it
+ * as well. Also while it is calm.
+ *
+ * **Example** (The answer to the write of a memo is lost)
+ *
+ * ```ts
+ * import * as Faults from "@effect-lock/testing/Faults"
+ * import { assert, it } from "@effect/vitest"
+ * import { MemoryLayer } from "effect-lock/MemoryBackend"
+ * import * as Memo from "effect-lock/Memo"
+ * import * as Effect from "effect/Effect"
+ * import * as Fiber from "effect/Fiber"
+ * import * as Layer from "effect/Layer"
+ * import * as Schema from "effect/Schema"
+ * import { TestClock } from "effect/testing"
+ *
+ * let lookups = 0
+ * const report = Effect.sync(() => `report ${++lookups}`).pipe(
+ *   Memo.memoize("report", { success: Schema.String, timeToLive: "1 hour" })
+ * )
+ *
+ * it.effect("has its value all the same, and so has the next", () =>
+ *   Effect.gen(function*() {
+ *     yield* Faults.strike("settle", "answerLost")
+ *     const fiber = yield* Effect.forkChild(report)
+ *     yield* TestClock.adjust("1 minute")
+ *     assert.strictEqual(yield* Fiber.join(fiber), "report 1")
+ *     assert.strictEqual(yield* report, "report 1")
+ *   }).pipe(Effect.provide(Faults.layer().pipe(Layer.provide(MemoryLayer)))))
+ * ```
+ *
+ * @category commands
+ * @since 0.1.0
+ */
+export const strike = (operation: Operation, fault: CallFault): Effect.Effect<void, never, Faults> =>
+  Effect.flatMap(Faults, (all) => all.strike(operation, fault))
 
 /**
  * From now on nothing reaches the store and nothing is answered: a partition
@@ -386,6 +444,8 @@ export const layer = (
       delayMillis: Duration.toMillis(Duration.fromInputUnsafe(options.delay ?? 100)),
       injected: perKind(() => 0),
       toBeTold: new Map(),
+      strikes: new Map(),
+      toBeAsked: new Set(),
       isCalm: false,
       isSilent: false
     }
@@ -454,11 +514,14 @@ const commands = ({ leases }: CacheBackend["Service"], state: State): Faults["Se
     remove,
     steal,
     cutShort,
+    strike: (operation, fault) =>
+      set(() => void state.strikes.set(operation, [...state.strikes.get(operation) ?? [], fault])),
     stopAnswering: set(() => {
       state.isSilent = true
     }),
     answerAgain: set(() => {
       state.isSilent = false
+      for (const missed of state.toBeAsked) missed()
     }),
     calm: set(() => {
       state.isCalm = true

@@ -1,5 +1,5 @@
 /** The operations of a backend, among which faults are strewn. */
-import type { AcquireRequest, CacheBackend, Leases, Turn, Values } from "effect-lock/CacheBackend"
+import type { AcquireRequest, CacheBackend, Leases, Lookups, Turn, Values } from "effect-lock/CacheBackend"
 import { CacheBackendError, type Outcome } from "effect-lock/LockError"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -27,12 +27,21 @@ export interface State {
   readonly injected: { [kind in Kind]: number }
   /** The holders whose loss is waited for: called when a renewal of the token is answered by `NotHeld`. */
   readonly toBeTold: Map<string, () => void>
+  /** What strikes the next calls of an operation, whatever the rates say. */
+  readonly strikes: Map<string, Array<Kind>>
+  /** Those who may have missed announcements, to be told when the store answers again. */
+  readonly toBeAsked: Set<() => void>
   isCalm: boolean
   isSilent: boolean
 }
 
 /** At most one fault strikes a call. */
-const draw = (state: State, from: ReadonlyArray<Kind>): Kind | undefined => {
+const draw = (state: State, operation: string, from: ReadonlyArray<Kind>): Kind | undefined => {
+  const strike = state.strikes.get(operation)?.shift()
+  if (strike !== undefined) {
+    state.injected[strike]++
+    return strike
+  }
   if (state.isCalm) return undefined
   let left = state.random.next()
   for (const kind of from) {
@@ -50,10 +59,10 @@ const ofTurns: ReadonlyArray<Kind> = ["turnLate", "turnTwice", "turnLost"]
 const lookAgain: Turn = { _tag: "TryAgain" }
 
 export const wrap = (
-  { leases, name, values }: CacheBackend["Service"],
+  { leases, lookups, name, values }: CacheBackend["Service"],
   state: State,
   scope: Scope.Scope
-): { readonly leases: Leases; readonly values: Values } => {
+): { readonly leases: Leases; readonly values: Values; readonly lookups: Lookups } => {
   const { random, toBeTold } = state
   const delay = () => random.next() * state.delayMillis
 
@@ -80,7 +89,7 @@ export const wrap = (
   ): Effect.Effect<A, CacheBackendError> =>
     Effect.suspend(() => {
       if (state.isSilent) return Effect.never
-      switch (draw(state, ofCalls)) {
+      switch (draw(state, operation, ofCalls)) {
         case undefined:
           return run(0)
         case "delayed":
@@ -102,17 +111,34 @@ export const wrap = (
       }
     })
 
-  const acquire = (request: AcquireRequest) =>
-    call("acquire", (elapsed) =>
-      leases.acquire(
-        elapsed === 0 ? request : { ...request, withinMillis: request.withinMillis - elapsed }
-      ))
+  /** What may grant, as late as its request allows. */
+  const granting = <Q extends AcquireRequest, A>(
+    operation: string,
+    run: (request: Q) => Effect.Effect<A, CacheBackendError>
+  ) =>
+  (request: Q) =>
+    call(
+      operation,
+      (elapsed) => run(elapsed === 0 ? request : { ...request, withinMillis: request.withinMillis - elapsed })
+    )
+
+  // What is announced while the store is silent is lost.
+  const watch: Lookups["watch"] = Effect.fnUntraced(function*(changed) {
+    const missed = () => changed(undefined, Infinity)
+    yield* Effect.acquireRelease(
+      Effect.sync(() => state.toBeAsked.add(missed)),
+      () => Effect.sync(() => state.toBeAsked.delete(missed))
+    )
+    yield* lookups.watch((key, version) => {
+      if (!state.isSilent) changed(key, version)
+    })
+  })
 
   const turn = (key: string, token: string): Effect.Effect<Turn> =>
     Effect.suspend(() => {
       const own = Effect.flatMap(leases.awaitTurn(key, token), (turn) =>
         state.isSilent ? Effect.never : Effect.succeed(turn))
-      switch (draw(state, ofTurns)) {
+      switch (draw(state, "awaitTurn", ofTurns)) {
         case "turnLate":
           return Effect.tap(own, () =>
             Effect.sleep(delay()))
@@ -127,7 +153,7 @@ export const wrap = (
 
   return {
     leases: {
-      acquire,
+      acquire: granting("acquire", leases.acquire),
       awaitTurn: turn,
       renew: (request) =>
         Effect.tap(call("renew", () => leases.renew(request)), (answer) =>
@@ -158,6 +184,14 @@ export const wrap = (
         call("compareAndSet", () => values.compareAndSet(key, bytes, timeToLive, expected), "answers otherwise"),
       compareAndRemove: (key, expected) =>
         call("compareAndRemove", () => values.compareAndRemove(key, expected), "answers otherwise")
+    },
+    lookups: {
+      getOrAcquire: granting("getOrAcquire", lookups.getOrAcquire),
+      settle: (request) => call("settle", () => lookups.settle(request), "answers otherwise"),
+      invalidate: (key, mark, announces) =>
+        call("invalidate", () => lookups.invalidate(key, mark, announces), "answers otherwise"),
+      announce: (key, version) => call("announce", () => lookups.announce(key, version)),
+      watch
     }
   }
 }

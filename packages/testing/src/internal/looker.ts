@@ -70,7 +70,7 @@ const main = Effect.gen(function*() {
       else Queue.offerUnsafe(rounds, order)
     }
   })
-  yield* Effect.gen(function*() {
+  return yield* Effect.gen(function*() {
     say({ _tag: "Ready" })
     return yield* Effect.forever(Effect.flatMap(Queue.take(rounds), (round) => Effect.forkChild(play(round))))
   }).pipe(Effect.provide(module.layer))
