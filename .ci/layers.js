@@ -5,6 +5,8 @@ const layers = {
   values: {
     modules: [
       "Backoff",
+      "Fence",
+      "FenceSql",
       "Holder",
       "LockError",
       "LockKey",

@@ -276,6 +276,38 @@ export class WriteConflict extends Schema.TaggedError<WriteConflict>("effect-loc
 }
 
 /**
+ * A write under a lock that another holder has had since. The resource refused
+ * it, and nothing was written.
+ *
+ * **Details**
+ *
+ * `greatest` is the greatest fencing token that was seen, `None` where the
+ * resource does not say.
+ *
+ * **Example** (Saying what was refused)
+ *
+ * ```ts
+ * import * as Result from "effect/Result"
+ * import * as Fence from "effect-lock/Fence"
+ *
+ * const refused = Result.flip(Fence.accept({ greatest: 7 }, 6))
+ * console.log(Result.getOrThrow(refused).message) // => fencing token 6 is older than 7, which was seen already
+ * ```
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class StaleFence extends Schema.TaggedError<StaleFence>("effect-lock/StaleFence")("StaleFence", {
+  fencingToken: Schema.Number,
+  greatest: Schema.Option(Schema.Number)
+}) {
+  override get message(): string {
+    const seen = Option.getOrElse(this.greatest, () => "another")
+    return `fencing token ${this.fencingToken} is older than ${seen}, which was seen already`
+  }
+}
+
+/**
  * An option or key that can never work. It is raised as a defect, before
  * anything is written, because the program is wrong and not the world.
  *

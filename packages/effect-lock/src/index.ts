@@ -6,6 +6,8 @@
  */
 export * as Backoff from "./Backoff.ts"
 export * as CacheBackend from "./CacheBackend.ts"
+export * as Fence from "./Fence.ts"
+export * as FenceSql from "./FenceSql.ts"
 export * as Holder from "./Holder.ts"
 export type * as Lease from "./Lease.ts"
 export * as Lock from "./Lock.ts"

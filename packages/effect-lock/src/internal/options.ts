@@ -112,6 +112,18 @@ export const checkGranularity = (lease: number, granularityMillis: number): void
   })
 }
 
+export const isFencingToken = (number: number): boolean => Number.isSafeInteger(number) && number > 0
+
+/** Without one nothing can be fenced, and to go on would look as if it were. */
+export const checkFencingToken = (number: number): void => {
+  if (isFencingToken(number)) return
+  throw new InvalidOption({
+    option: "fencingToken",
+    value: show(number),
+    bound: "a whole number above zero; a store that cannot fence gives 0"
+  })
+}
+
 /** A key is any non-empty string. */
 export const checkKey = (key: string): void => {
   if (typeof key !== "string" || key === "") {
