@@ -183,13 +183,13 @@ describe("what looking for circles costs", () => {
       yield* Lock.withLock("a")(Lock.withLock("b")(Effect.void))
       assert.deepStrictEqual(asked, ["acquire", "acquire", "release", "release"])
       asked.length = 0
-      const other = yield* fork(Lock.withLock("b")(Effect.sleep("9 seconds")))
-      const waiter = yield* fork(Lock.withLock("b")(Effect.sleep(100)))
+      const other = yield* fork(Effect.exit(Lock.withLock("b")(Effect.sleep("9 seconds"))))
+      const waiter = yield* fork(Effect.exit(Lock.withLock("b")(Effect.sleep(100))))
       yield* pass(9)
-      const nested = yield* fork(nest("a", "b", 0))
+      const nested = yield* fork(Effect.exit(nest("a", "b", 0)))
       yield* pass(1)
-      for (const fiber of [other, waiter, nested]) {
-        assert.deepStrictEqual(reasons(yield* Fiber.await(fiber)), ["Success"])
+      for (const exit of [yield* Fiber.join(other), yield* Fiber.join(waiter), yield* Fiber.join(nested)]) {
+        assert.deepStrictEqual(reasons(exit), ["Success"])
       }
       assert.notInclude(asked, "set")
       assert.notInclude(asked, "get")
@@ -219,7 +219,9 @@ describe("what looking for circles costs", () => {
     return Effect.gen(function*() {
       const many = Array.from({ length: 200 }, () => Lock.withLock("b", patient)(Effect.void))
       const crowd = yield* fork(
-        Lock.withLock("a")(Effect.andThen(Effect.sleep(10), Effect.all(many, { concurrency: "unbounded" })))
+        Lock.withLock("a")(
+          Effect.andThen(Effect.sleep(10), Effect.as(Effect.all(many, { concurrency: "unbounded" }), "all"))
+        )
       )
       const other = yield* fork(nest("b", "a"))
       yield* pass(10)
