@@ -49,6 +49,10 @@ const ofClock = (clock: Clock.Clock): Alarms => {
   return alarms
 }
 
+// Far less than what whoever set an alarm may have rounded himself. A sum of fractions that were slept may end a
+// little beyond the moment that was meant, and a clock that is moved by hand would stop short of it.
+const ROUNDING = 1e-5
+
 const monotonic = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
 
 /** Calls `ring` once after so many milliseconds, never within this call. The context is that of the sleep. */
@@ -91,7 +95,7 @@ const sleep = (alarms: Alarms, context: Context.Context<never>, now: number): vo
   if (next === undefined) return
   const wakesAt = alarms.wakesAt = Math.min(next.at, now + Deadline.LONGEST)
   const run = Effect.runForkWith(context)
-  const nap = run(alarms.clock.sleep(Duration.millis(Deadline.timer(wakesAt - now))))
+  const nap = run(alarms.clock.sleep(Duration.millis(Math.max(wakesAt - now - ROUNDING, 0))))
   // A clock may not bother to sleep for next to nothing, but nothing rings in the step that sets it.
   const sleeper = alarms.sleeper = nap.pollUnsafe() === undefined ? nap : run(Effect.yieldNow)
   sleeper.addObserver((exit) => {
