@@ -128,6 +128,10 @@ const makeBackend = Effect.fnUntraced(
     options: ClientOptions
   ): Effect.fn.Return<CacheBackend["Service"], CacheBackendError, Scope.Scope> {
     const { prefix, strict, ...protection } = yield* resolve(options)
+    // What wakes a waiter is a line, and names the key.
+    if (client.options.keyPrefix?.includes("\n") === true) {
+      return yield* invalid("keyPrefix", client.options.keyPrefix, "a text without a line break")
+    }
     const failure = failureOf(client)
     const names = Names.make(prefix)
     yield* Client.whenReady(client, failure)
@@ -261,7 +265,8 @@ export const layerConfig = (
  * the layer leaves no listener on it. While it is not ready, operations fail as
  * `NotSent` at once, so nothing of a lock ever waits in its offline queue. A
  * second connection, for wake-ups, is made from its options and closed with the
- * layer. A `keyPrefix` of the client comes before the prefix of the keys.
+ * layer. A `keyPrefix` of the client, in one line, comes before the prefix of the
+ * keys.
  *
  * **Example** (Sharing a client)
  *

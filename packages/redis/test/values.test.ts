@@ -118,6 +118,40 @@ describe("values", () => {
       }
     }))
 
+  it.live("what is no text is a miss, and the next write heals it, whichever it is", () =>
+    Effect.gen(function*() {
+      const server = yield* Support.start()
+      const { leases, lookups, values } = yield* Support.open(server)
+      const spoil = Effect.andThen(
+        send(server, "DEL", "effect-lock:value:{k}"),
+        send(server, "RPUSH", "effect-lock:value:{k}", "x")
+      )
+      const settle = Effect.gen(function*() {
+        const { token, ...request } = Support.request("k")
+        const answer = yield* lookups.getOrAcquire({ ...request, token, seen: 0 })
+        assert.deepInclude(answer, { _tag: "Granted", version: 0 })
+        return yield* lookups.settle({
+          key: "k",
+          token,
+          bytes: bytes(1),
+          timeToLiveMillis: 1000,
+          expected: 0,
+          announce: false
+        })
+      })
+      for (const write of [values.set("k", bytes(1), 1000), values.compareAndSet("k", bytes(1), 1000, 0), settle]) {
+        yield* spoil
+        assert.deepStrictEqual(yield* values.get("k"), Option.none())
+        assert.deepStrictEqual(yield* values.getMany(["k"]), [Option.none()])
+        yield* write
+        assert.deepStrictEqual(Option.getOrThrow(yield* values.get("k")).bytes, bytes(1))
+      }
+      yield* spoil
+      yield* leases.acquire(Support.request("k"))
+      assert.isFalse(yield* lookups.invalidate("k", bytes(0), false))
+      assert.deepStrictEqual(Option.getOrThrow(yield* values.get("k")).bytes, bytes(0))
+    }))
+
   it.live("have names of their own, for any key", () =>
     Effect.gen(function*() {
       const { leases, values } = yield* Support.open(yield* Support.start())

@@ -313,7 +313,7 @@ return "1"
 }
 
 export const compareAndSet: Script = {
-  sha1: "078693f26ba740869f31b6cb1c386a2b144e35a1",
+  sha1: "6c606c778918ce75a8d577d4a534c1feef0e371e",
   lua: `-- Writes a value with a new version if the stored version is the expected one.
 --
 -- KEYS  1 value
@@ -325,6 +325,13 @@ export const compareAndSet: Script = {
 local function versionOf(head)
   local version = tonumber(#head == 17 and string.match(head, "^(%d+):$") or "0")
   return version > 9007199254740990 and 0 or version
+end
+
+-- What a key of text holds. One of another type holds no value either; the next write replaces it.
+local function textOf(command, ...)
+  local reply = redis.pcall(command, ...)
+  if type(reply) ~= "table" then return reply or "" end
+  return string.find(reply.err, "WRONGTYPE", 1, true) and "" or redis.call(command, ...)
 end
 
 -- Replaces a value of the given version; 0 ms = without end. Returns the new version.
@@ -339,7 +346,7 @@ local function write(key, old, bytes, millis)
   return version
 end
 -- <<< shared/value.lua
-local current = versionOf(redis.call("GETRANGE", KEYS[1], 0, 16))
+local current = versionOf(textOf("GETRANGE", KEYS[1], 0, 16))
 if current ~= tonumber(ARGV[3]) then return "0" end
 return write(KEYS[1], current, ARGV[1], ARGV[2])
 `
@@ -402,7 +409,7 @@ return micros .. " " .. run .. " " .. string.format("%.0f", closed)
 }
 
 export const getOrAcquire: Script = {
-  sha1: "6a32b58ac9e54642897a46aac06ae3e0ae26f577",
+  sha1: "31ef01b8d7d719555c5d586585fe3dfec3a202bd",
   lua: `-- The value if it is newer than the one that the caller has seen; else as acquire.lua.
 --
 -- KEYS  1 lock  2 fence  3 queue  4 marker  5 value
@@ -417,6 +424,13 @@ local function versionOf(head)
   return version > 9007199254740990 and 0 or version
 end
 
+-- What a key of text holds. One of another type holds no value either; the next write replaces it.
+local function textOf(command, ...)
+  local reply = redis.pcall(command, ...)
+  if type(reply) ~= "table" then return reply or "" end
+  return string.find(reply.err, "WRONGTYPE", 1, true) and "" or redis.call(command, ...)
+end
+
 -- Replaces a value of the given version; 0 ms = without end. Returns the new version.
 local function write(key, old, bytes, millis)
   local time = redis.call("TIME")
@@ -429,8 +443,8 @@ local function write(key, old, bytes, millis)
   return version
 end
 -- <<< shared/value.lua
-local value = redis.call("GET", KEYS[5])
-local version = versionOf(value and string.sub(value, 1, 17) or "")
+local value = textOf("GET", KEYS[5])
+local version = versionOf(string.sub(value, 1, 17))
 if version > tonumber(ARGV[11]) then return value end
 -- >>> shared/record.lua (written by scripts/codegen.mjs)
 -- Everything is read before anything is written, so that a key of a wrong type changes nothing.
@@ -636,7 +650,7 @@ return table.concat({"held", owner, fence, redis.call("PTTL", KEYS[1]), #waiting
 }
 
 export const invalidate: Script = {
-  sha1: "520a0725ede83b1061277216ed538b27ebfedbea",
+  sha1: "3aba32ceaea9fd932406f000be5cfe5d51092fa9",
   lua: `-- Removes a value. While its lock is held, a mark takes its place, so that what is computed now is outdated.
 --
 -- KEYS  1 lock  2 value
@@ -648,6 +662,13 @@ export const invalidate: Script = {
 local function versionOf(head)
   local version = tonumber(#head == 17 and string.match(head, "^(%d+):$") or "0")
   return version > 9007199254740990 and 0 or version
+end
+
+-- What a key of text holds. One of another type holds no value either; the next write replaces it.
+local function textOf(command, ...)
+  local reply = redis.pcall(command, ...)
+  if type(reply) ~= "table" then return reply or "" end
+  return string.find(reply.err, "WRONGTYPE", 1, true) and "" or redis.call(command, ...)
 end
 
 -- Replaces a value of the given version; 0 ms = without end. Returns the new version.
@@ -662,7 +683,7 @@ local function write(key, old, bytes, millis)
   return version
 end
 -- <<< shared/value.lua
-local current = versionOf(redis.call("GETRANGE", KEYS[2], 0, 16))
+local current = versionOf(textOf("GETRANGE", KEYS[2], 0, 16))
 if redis.call("GET", KEYS[1]) then
   write(KEYS[2], current, ARGV[1], "86400000")
 else
@@ -816,7 +837,7 @@ return "renewed " .. string.format("%.0f", lease)
 }
 
 export const set: Script = {
-  sha1: "e6660c6518f5df4b77bbbd854d15470a7a1dfce7",
+  sha1: "d033571ea69790309d181a186c8c539f9852d75f",
   lua: `-- Writes a value with a new version.
 --
 -- KEYS  1 value
@@ -828,6 +849,13 @@ export const set: Script = {
 local function versionOf(head)
   local version = tonumber(#head == 17 and string.match(head, "^(%d+):$") or "0")
   return version > 9007199254740990 and 0 or version
+end
+
+-- What a key of text holds. One of another type holds no value either; the next write replaces it.
+local function textOf(command, ...)
+  local reply = redis.pcall(command, ...)
+  if type(reply) ~= "table" then return reply or "" end
+  return string.find(reply.err, "WRONGTYPE", 1, true) and "" or redis.call(command, ...)
 end
 
 -- Replaces a value of the given version; 0 ms = without end. Returns the new version.
@@ -842,12 +870,12 @@ local function write(key, old, bytes, millis)
   return version
 end
 -- <<< shared/value.lua
-return write(KEYS[1], versionOf(redis.call("GETRANGE", KEYS[1], 0, 16)), ARGV[1], ARGV[2])
+return write(KEYS[1], versionOf(textOf("GETRANGE", KEYS[1], 0, 16)), ARGV[1], ARGV[2])
 `
 }
 
 export const settle: Script = {
-  sha1: "1c3bd6e1d2a9d90acb83387686cc612340352f19",
+  sha1: "6839e88af128f23a95829b8906fbfa74ead5de73",
   lua: `-- Ends a lookup: if the token holds the lock, stores the value unless a newer one is there, frees the lock, drops all
 -- tickets and tells their owners.
 --
@@ -966,6 +994,13 @@ local function versionOf(head)
   return version > 9007199254740990 and 0 or version
 end
 
+-- What a key of text holds. One of another type holds no value either; the next write replaces it.
+local function textOf(command, ...)
+  local reply = redis.pcall(command, ...)
+  if type(reply) ~= "table" then return reply or "" end
+  return string.find(reply.err, "WRONGTYPE", 1, true) and "" or redis.call(command, ...)
+end
+
 -- Replaces a value of the given version; 0 ms = without end. Returns the new version.
 local function write(key, old, bytes, millis)
   local time = redis.call("TIME")
@@ -979,7 +1014,7 @@ local function write(key, old, bytes, millis)
 end
 -- <<< shared/value.lua
 local bytes, millis = ARGV[6], ARGV[7]
-local current = versionOf(redis.call("GETRANGE", KEYS[5], 0, 16))
+local current = versionOf(textOf("GETRANGE", KEYS[5], 0, 16))
 if current > tonumber(ARGV[8]) then
   if (gate(KEYS[4], now) or math.huge) <= now then handOver() else free() end
   return "outdated"

@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Value, Values } from "effect-lock/CacheBackend"
 import type { Connection } from "./connection.ts"
+import { codeOf } from "./failure.ts"
 import { toMillis } from "./requests.ts"
 import type { Names } from "./names.ts"
 import * as Scripts from "./scripts.ts"
@@ -24,6 +25,12 @@ export const decode = (stored: Buffer | null | undefined): Value | undefined => 
     : undefined
 }
 
+// So is what is no text.
+const orNothing = (cause: unknown) => {
+  if (codeOf(cause) === "WRONGTYPE") return null
+  throw cause
+}
+
 const optional = (stored: Buffer | null | undefined) => Option.fromUndefinedOr(decode(stored))
 
 export const toBuffer = (bytes: Uint8Array) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
@@ -32,7 +39,7 @@ export const make = ({ call, client, run }: Connection, names: Names): Values =>
   const nameOf = (key: string) => names.entry("value", names.escape(key))
 
   return {
-    get: (key) => Effect.map(call("get", () => client.getBuffer(nameOf(key))), optional),
+    get: (key) => Effect.map(call("get", () => client.getBuffer(nameOf(key)).catch(orNothing)), optional),
 
     getMany: (keys) =>
       keys.length === 0

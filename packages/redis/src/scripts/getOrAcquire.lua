@@ -12,6 +12,13 @@ local function versionOf(head)
   return version > 9007199254740990 and 0 or version
 end
 
+-- What a key of text holds. One of another type holds no value either; the next write replaces it.
+local function textOf(command, ...)
+  local reply = redis.pcall(command, ...)
+  if type(reply) ~= "table" then return reply or "" end
+  return string.find(reply.err, "WRONGTYPE", 1, true) and "" or redis.call(command, ...)
+end
+
 -- Replaces a value of the given version; 0 ms = without end. Returns the new version.
 local function write(key, old, bytes, millis)
   local time = redis.call("TIME")
@@ -24,8 +31,8 @@ local function write(key, old, bytes, millis)
   return version
 end
 -- <<< shared/value.lua
-local value = redis.call("GET", KEYS[5])
-local version = versionOf(value and string.sub(value, 1, 17) or "")
+local value = textOf("GET", KEYS[5])
+local version = versionOf(string.sub(value, 1, 17))
 if version > tonumber(ARGV[11]) then return value end
 -- >>> shared/record.lua (written by scripts/codegen.mjs)
 -- Everything is read before anything is written, so that a key of a wrong type changes nothing.

@@ -116,6 +116,13 @@ local function versionOf(head)
   return version > 9007199254740990 and 0 or version
 end
 
+-- What a key of text holds. One of another type holds no value either; the next write replaces it.
+local function textOf(command, ...)
+  local reply = redis.pcall(command, ...)
+  if type(reply) ~= "table" then return reply or "" end
+  return string.find(reply.err, "WRONGTYPE", 1, true) and "" or redis.call(command, ...)
+end
+
 -- Replaces a value of the given version; 0 ms = without end. Returns the new version.
 local function write(key, old, bytes, millis)
   local time = redis.call("TIME")
@@ -129,7 +136,7 @@ local function write(key, old, bytes, millis)
 end
 -- <<< shared/value.lua
 local bytes, millis = ARGV[6], ARGV[7]
-local current = versionOf(redis.call("GETRANGE", KEYS[5], 0, 16))
+local current = versionOf(textOf("GETRANGE", KEYS[5], 0, 16))
 if current > tonumber(ARGV[8]) then
   if (gate(KEYS[4], now) or math.huge) <= now then handOver() else free() end
   return "outdated"
