@@ -81,7 +81,11 @@ export interface Options<
   B extends "compute" | "fail" | undefined = "compute" | undefined,
   K = string
 > {
-  /** How a value is written and read. What was written by another schema is a miss. */
+  /**
+   * How a value is written and read. What was written by another schema is a miss.
+   * What JSON cannot say, `undefined` where anything is allowed, is returned and not
+   * stored, with a warning.
+   */
   readonly success: Schema.Codec<A, unknown>
 
   /**

@@ -608,4 +608,34 @@ describe("Memo, races", () => {
         assert.match(String(reasons(yield* Effect.exit(memo.get({})))), /^Die TypeError/)
       }
     }).pipe(Effect.provide(MemoryLayer)))
+
+  it.effect("what JSON cannot say is returned and refused, never stored as something else", () =>
+    Effect.gen(function*() {
+      const any: Schema.Codec<unknown, unknown> = Schema.Any
+      const maybe = Schema.Struct({ a: Schema.optional(Schema.Unknown), b: Schema.optional(Schema.String) })
+      const cases: ReadonlyArray<readonly [Schema.Codec<unknown, unknown>, unknown, boolean]> = [
+        [any, undefined, false],
+        [Schema.Unknown, undefined, false],
+        [Schema.UndefinedOr(Schema.Unknown), undefined, false],
+        [maybe, { a: undefined }, false],
+        [Schema.Array(maybe), [{ a: 1 }, { a: undefined }], false],
+        [maybe, { a: null, b: undefined }, true],
+        [Schema.UndefinedOr(Schema.String), undefined, true]
+      ]
+      for (const [index, [success, value, isStored]] of cases.entries()) {
+        let lookups = 0
+        const memo = yield* Memo.make({
+          name: `m${index}`,
+          key: (key: string) => key,
+          lookup: () => Effect.sync(() => (lookups++, value)),
+          success,
+          timeToLive: "1 minute"
+        })
+        assert.deepStrictEqual(yield* memo.get("k"), value)
+        assert.strictEqual(Option.isSome(yield* memo.peek("k")), isStored, `${index}`)
+        const again = yield* memo.get("k")
+        if (!isStored) assert.deepStrictEqual(again, value)
+        assert.strictEqual(lookups, isStored ? 1 : 2)
+      }
+    }).pipe(Effect.provide(MemoryLayer)))
 })

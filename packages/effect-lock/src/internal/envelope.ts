@@ -126,6 +126,23 @@ export const withBody = (encoded: Uint8Array, body: Uint8Array, isInChunks: bool
 
 export const garbage = (why: string): Entry<never, never> => ({ _tag: "Garbage", why })
 
+/** The own properties of plain data. What is of a class is its schema's to write. */
+const fieldsOf = (value: unknown): ReadonlyArray<readonly [string, unknown]> => {
+  if (typeof value !== "object" || value === null) return []
+  const prototype: unknown = Object.getPrototypeOf(value)
+  return prototype === Object.prototype || prototype === Array.prototype ? Object.entries(value) : []
+}
+
+const hasUndefined = (value: unknown): boolean =>
+  value === undefined || fieldsOf(value).some(([, field]) => hasUndefined(field))
+
+/** Whether something undefined would be read as null: a schema that allows anything cannot tell. */
+const becomesNull = (before: unknown, after: unknown): boolean => {
+  if (before === undefined) return after === null
+  const fields = new Map(fieldsOf(after))
+  return fieldsOf(before).some(([name, field]) => becomesNull(field, fields.get(name)))
+}
+
 /** Builds the codecs once, for all results of one memo. */
 export const make = <A, E>(
   success: Schema.Codec<A, unknown>,
@@ -144,21 +161,33 @@ export const make = <A, E>(
   const decodeValue = Schema.decodeUnknownExit(values)
   const decodeCause = Schema.decodeUnknownExit(causes)
 
+  const survives = (value: A, written: string): boolean => {
+    const read = decodeValue(JSON.parse(written))
+    return Exit.isSuccess(read) && !becomesNull(value, read.value)
+  }
+
   return {
-    encode: (exit, times) =>
-      Exit.map(Exit.isSuccess(exit) ? encodeValue(exit.value) : encodeCause(exit.cause), (json) => {
-        const text = encoder.encode(JSON.stringify(json))
-        const bytes = new Uint8Array(HEADER + text.length)
-        bytes.set(bare(Exit.isSuccess(exit) ? SUCCESS : FAILURE))
-        bytes.set(manner, FINGERPRINT)
-        bytes[FLAGS] = times.outlives ? OUTLIVES : 0
-        const view = new DataView(bytes.buffer)
-        view.setFloat64(16, times.writtenAt)
-        view.setFloat64(24, times.freshUntil)
-        view.setFloat32(32, times.costMillis)
-        bytes.set(text, HEADER)
-        return bytes
-      }),
+    encode: (exit, times) => {
+      const json = Exit.isSuccess(exit) ? encodeValue(exit.value) : encodeCause(exit.cause)
+      if (Exit.isFailure(json)) return Exit.failCause(json.cause)
+      const written = JSON.stringify(json.value)
+      if (
+        written === undefined || (Exit.isSuccess(exit) && hasUndefined(exit.value) && !survives(exit.value, written))
+      ) {
+        return Exit.fail(new TypeError("JSON cannot say `undefined` where the schema allows anything"))
+      }
+      const text = encoder.encode(written)
+      const bytes = new Uint8Array(HEADER + text.length)
+      bytes.set(bare(Exit.isSuccess(exit) ? SUCCESS : FAILURE))
+      bytes.set(manner, FINGERPRINT)
+      bytes[FLAGS] = times.outlives ? OUTLIVES : 0
+      const view = new DataView(bytes.buffer)
+      view.setFloat64(16, times.writtenAt)
+      view.setFloat64(24, times.freshUntil)
+      view.setFloat32(32, times.costMillis)
+      bytes.set(text, HEADER)
+      return Exit.succeed(bytes)
+    },
 
     check: (entry) => {
       const kind = entry[3]
