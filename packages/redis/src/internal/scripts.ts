@@ -294,7 +294,7 @@ return "announced"
 }
 
 export const compareAndRemove: Script = {
-  sha1: "31008010999c08325f73214f1332ae082dccba9f",
+  sha1: "6d0a62f8d314d8444d061b8cdcd49bda5cc282be",
   lua: `-- Removes a value if the stored version is the expected one.
 --
 -- KEYS  1 value
@@ -306,6 +306,13 @@ export const compareAndRemove: Script = {
 local function versionOf(head)
   local version = tonumber(#head == 17 and string.match(head, "^(%d+):$") or "0")
   return version > 9007199254740990 and 0 or version
+end
+
+-- What a key of text holds. One of another type holds no value either; the next write replaces it.
+local function textOf(command, ...)
+  local reply = redis.pcall(command, ...)
+  if type(reply) ~= "table" then return reply or "" end
+  return string.find(reply.err, "WRONGTYPE", 1, true) and "" or redis.call(command, ...)
 end
 
 -- Replaces a value of the given version; 0 ms = without end. Returns the new version.

@@ -11,6 +11,13 @@ local function versionOf(head)
   return version > 9007199254740990 and 0 or version
 end
 
+-- What a key of text holds. One of another type holds no value either; the next write replaces it.
+local function textOf(command, ...)
+  local reply = redis.pcall(command, ...)
+  if type(reply) ~= "table" then return reply or "" end
+  return string.find(reply.err, "WRONGTYPE", 1, true) and "" or redis.call(command, ...)
+end
+
 -- Replaces a value of the given version; 0 ms = without end. Returns the new version.
 local function write(key, old, bytes, millis)
   local time = redis.call("TIME")
