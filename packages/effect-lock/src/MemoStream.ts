@@ -19,7 +19,7 @@ import type * as Production from "./internal/production.ts"
 import * as Chunk from "./internal/streamChunks.ts"
 import * as Streaming from "./internal/streaming.ts"
 import * as Lock from "./Lock.ts"
-import type * as Memo from "./Memo.ts"
+import type { CacheBackendError, LockTimeout } from "./LockError.ts"
 
 /**
  * How a stream is stored and shared.
@@ -56,6 +56,14 @@ export interface Options<A, E = never, W extends "fail" | "compute" | undefined 
    */
   readonly onBackendError?: "compute" | "fail" | undefined
 }
+
+/**
+ * The failures of a stream that are not its own, as its options leave them.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Failure<W> = CacheBackendError | (W extends "compute" ? never : LockTimeout)
 
 /**
  * Delivers a stream while it is stored, and replays it to the next reader.
@@ -116,13 +124,13 @@ export interface Options<A, E = never, W extends "fail" | "compute" | undefined 
  * @since 0.1.0
  */
 export const stream = <A, E = never, W extends "fail" | "compute" | undefined = undefined>(
-  key: Memo.Key,
+  key: string | ReadonlyArray<string>,
   options: Options<A, E, W>
 ) => {
   const { error, leaseDuration, success, waitTimeout } = options
   const format = Chunk.make(success)
   const envelope = Envelope.make(format.manifest, error, Envelope.plain)
-  return <R>(self: Stream.Stream<A, E, R>): Stream.Stream<A, E | Memo.Failure<W, "fail">, R | CacheBackend> => {
+  return <R>(self: Stream.Stream<A, E, R>): Stream.Stream<A, E | Failure<W>, R | CacheBackend> => {
     const source = Effect.map(Lock.Defaults, (defaults): Production.Source<A, E, R> => {
       const timeToLiveMillis = Resolve.duration("timeToLive", options.timeToLive)
       return {
@@ -151,6 +159,6 @@ export const stream = <A, E = never, W extends "fail" | "compute" | undefined = 
       }
     })
     const shared = Stream.unwrap(Effect.map(source, Streaming.stream))
-    return shared as Stream.Stream<A, E | Memo.Failure<W, "fail">, R | CacheBackend>
+    return shared as Stream.Stream<A, E | Failure<W>, R | CacheBackend>
   }
 }
