@@ -40,6 +40,8 @@ const long = [
   "Simulation.liveness.test.ts",
   "failures/network.test.ts",
   "Stampede.test.ts",
+  "BrokenProcesses.test.ts",
+  "freshness.test.ts",
   "failures/processes.test.ts",
   "failures/server.test.ts",
   "Memory.test.ts",
