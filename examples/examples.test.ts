@@ -19,6 +19,12 @@ it("skip-when-busy: one does it, the others skip", () => {
   assert.strictEqual(lines.filter((line) => line.endsWith("somebody else is at it")).length, 2)
 }, 60_000)
 
+it("paused-holder: the late write is refused by the resource", () => {
+  const [next, paused] = run("./paused-holder.ts").trim().split("\n").slice(-2)
+  assert.strictEqual(next, "next: written")
+  assert.strictEqual(paused, "paused: refused, the disk says \"next\"")
+}, 60_000)
+
 it("demo: without the lock the books are at risk, with it they balance, also when a worker is killed", () => {
   const output = run("./demo/main.ts")
   assert.include(output, "with the lock     4000 of 4000: the books balance")

@@ -20,7 +20,6 @@ import type { Redis, RedisOptions } from "ioredis"
 import { randomUUID } from "node:crypto"
 import * as Client from "./internal/client.ts"
 import * as Connection from "./internal/connection.ts"
-import { type Failure, makeFailure } from "./internal/failure.ts"
 import * as Gate from "./internal/gate.ts"
 import * as Leases from "./internal/leases.ts"
 import * as Lookups from "./internal/lookups.ts"
@@ -117,11 +116,6 @@ const resolve = Effect.fnUntraced(function*(options: ClientOptions) {
   return { prefix, strict, forgetting, guardMillis }
 })
 
-const failureOf = (client: Client.Client): Failure =>
-  makeFailure(
-    [client.options.password ?? "", client.options.sentinelPassword ?? ""].filter((secret) => secret !== "")
-  )
-
 const makeBackend = Effect.fnUntraced(
   function*(
     client: Client.Client,
@@ -132,7 +126,7 @@ const makeBackend = Effect.fnUntraced(
     if (client.options.keyPrefix?.includes("\n") === true) {
       return yield* invalid("keyPrefix", client.options.keyPrefix, "a text without a line break")
     }
-    const failure = failureOf(client)
+    const failure = Client.failureOf(client)
     const names = Names.make(prefix)
     yield* Client.whenReady(client, failure)
     const connection = yield* Connection.make(client, failure)

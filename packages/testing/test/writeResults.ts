@@ -32,7 +32,16 @@ const cell = (text: string | number) => String(text).replaceAll("|", "\\|").repl
 writeFileSync(file, "")
 const tests = process.argv.slice(2)
 const which = tests.length === 0
-  ? ["failures", "Stampede", "freshness", "Simulation.safety", "Simulation.liveness", "exploration", "restarts", "mutants"]
+  ? [
+    "failures",
+    "Stampede",
+    "freshness",
+    "Simulation.safety",
+    "Simulation.liveness",
+    "exploration",
+    "restarts",
+    "mutants"
+  ]
   : tests
 const projects = ["testing", "redis", "repository"].flatMap((project) => ["--project", project])
 run("vitest", "run", "--config", "vitest.workspace.ts", ...projects, ...which)

@@ -5,9 +5,14 @@ import * as Effect from "effect/Effect"
 import { constVoid } from "effect/Function"
 import type { CacheBackendError } from "effect-lock/LockError"
 import { Redis, type RedisOptions } from "ioredis"
-import type { Failure } from "./failure.ts"
+import { type Failure, makeFailure } from "./failure.ts"
 
 export type Client = Redis<"legacy"> | Redis<"resp3">
+
+export const failureOf = (client: Client): Failure =>
+  makeFailure(
+    [client.options.password ?? "", client.options.sentinelPassword ?? ""].filter((secret) => secret !== "")
+  )
 
 // For an answer within seconds, whatever happens to the connection.
 const live: RedisOptions = {
