@@ -36,8 +36,10 @@ const layers = {
       "internal/envelope",
       "internal/gzip",
       "internal/held",
+      "internal/inspection",
       "internal/lookup",
       "internal/many",
+      "internal/notices",
       "internal/outage",
       "internal/persistable",
       "internal/program",
@@ -60,7 +62,7 @@ const layers = {
     imports: ["values", "contract", "engine"]
   },
   features: {
-    modules: ["Memo", "MemoStream", "OptimisticLock", "Persistence"],
+    modules: ["Inspect", "Memo", "MemoStream", "OptimisticLock", "Persistence"],
     imports: ["values", "contract", "engine", "lock"]
   },
   backends: {

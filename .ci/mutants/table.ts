@@ -277,7 +277,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "sleeps until it is woken, and never looks",
-    ...core("internal/attempt", "delay = lookIn(answer, yield* Random.next)", "delay = Infinity"),
+    ...core("internal/attempt", "delay = lookIn(answer, stealAfterMillis, yield* Random.next)", "delay = Infinity"),
     killedBy: block("waiting", "a lost wake-up costs one lease, not the wait")
   },
   {

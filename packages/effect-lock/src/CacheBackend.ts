@@ -75,6 +75,8 @@ export interface Capabilities {
  * - `ticketMillis`: if the lock is held, keep a place in the queue for this
  *   long; `0` means do not queue. Repeating the request renews the ticket and
  *   keeps the place.
+ * - `stealAfterMillis`: a lock that was granted at least this long ago, by the
+ *   store's clock, is as good as free. Absent or `Infinity`: none is.
  *
  * @category models
  * @since 0.1.0
@@ -86,6 +88,7 @@ export interface AcquireRequest {
   readonly withinMillis: number
   readonly ticketMillis: number
   readonly holder: Holder
+  readonly stealAfterMillis?: number | undefined
 }
 
 /**
@@ -106,6 +109,7 @@ export interface Granted {
 
 /**
  * Somebody else has the lock. `remainingMillis` is what is left of their lease,
+ * `heldMillis` how long ago it was granted to them, by the store's clock, and
  * `queuedAhead` how many live tickets stand before the caller's.
  *
  * @category models
@@ -114,6 +118,7 @@ export interface Granted {
 export interface Contended {
   readonly _tag: "Contended"
   readonly remainingMillis: number
+  readonly heldMillis: number
   readonly queuedAhead: number
   readonly holder: Option.Option<Holder>
 }
@@ -178,6 +183,8 @@ export type Turn =
 
 /**
  * The lease was renewed; `remainingMillis` is what the store says is left now.
+ * If the lock was revoked, `revokedMillis` is how long from now the store takes
+ * it away, and what is left is never more.
  *
  * @category models
  * @since 0.1.0
@@ -185,6 +192,7 @@ export type Turn =
 export interface Renewed {
   readonly _tag: "Renewed"
   readonly remainingMillis: number
+  readonly revokedMillis?: number | undefined
 }
 
 /**
@@ -227,7 +235,8 @@ export interface RenewRequest {
 }
 
 /**
- * What an onlooker sees of a lock that is held. `token` is the owner's.
+ * What an onlooker sees of a lock that is held. `token` is the owner's,
+ * `revokedMillis` as with {@link Renewed}.
  *
  * @category models
  * @since 0.1.0
@@ -238,6 +247,19 @@ export interface Inspected {
   readonly remainingMillis: number
   readonly holder: Option.Option<Holder>
   readonly queueLength: number
+  readonly revokedMillis?: number | undefined
+}
+
+/**
+ * Some of the locks that are held, each with its key, and where to go on; no
+ * `next` on the last page. A page may be empty and not the last.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Page {
+  readonly locks: ReadonlyArray<Inspected & { readonly key: string }>
+  readonly next: string | undefined
 }
 
 /**
@@ -256,6 +278,10 @@ export interface Leases {
    * a ticket if asked to. Where the lock is free but another live ticket is
    * first, the lock is handed to that ticket in the same step; dead tickets
    * are dropped.
+   *
+   * A lock that is older than `stealAfterMillis` is taken from its holder in the
+   * same step, whoever is first then: of many that ask at once, one, since the
+   * lock is new afterwards. The former holder is told by `watchNotices`.
    *
    * Stopped before: nothing. Stopped after, or the answer lost: a lease or a
    * ticket that the same token finds again, that `withdraw` removes, and that
@@ -286,7 +312,8 @@ export interface Leases {
   readonly awaitTurn: (key: string, token: string) => Effect.Effect<Turn>
 
   /**
-   * Renews the lease if `token` holds it.
+   * Renews the lease if `token` holds it; of a lock that was revoked, up to the
+   * time when it is taken away.
    *
    * Stopped after, or the answer lost: the lease may last longer than its
    * owner believes, never shorter, except by `extend` to less.
@@ -314,11 +341,48 @@ export interface Leases {
   readonly inspect: (key: string) => Effect.Effect<Option.Option<Inspected>, CacheBackendError>
 
   /**
+   * A page of the locks that are held and whose keys begin with `prefix`: the
+   * first without a cursor, later ones with the `next` of the one before. It
+   * blocks the store for a page at most. A lock that is held all the time comes
+   * at least once, others may. Changes nothing.
+   *
+   * Where a store keeps the digest of a long key, and not the key, it comes as
+   * that, and only where `prefix` is empty.
+   */
+  readonly list: (prefix: string, cursor: string | undefined) => Effect.Effect<Page, CacheBackendError>
+
+  /**
    * Frees the lock whoever holds it, as `release` does; answers whether it did.
-   * A backend may read the holder first and free the lock in that name only, so
-   * that a request which its driver sends twice cannot free the next holder's.
+   * The former holder is told by `watchNotices`. A backend may read the holder
+   * first and free the lock in that name only, so that a request which its
+   * driver sends twice cannot free the next holder's.
+   *
+   * Stopped between reading and freeing: nothing. Stopped after: the lock is
+   * free or handed on, and the former holder may hear of it only when it asks.
    */
   readonly forceRelease: (key: string) => Effect.Effect<boolean, CacheBackendError>
+
+  /**
+   * Asks the holder to release: in one step the store notes when it takes the
+   * lock away, shortens the lease so that it ends by then, and tells the holder
+   * by `watchNotices` and those who wait by `TryAgain`. Renewals tell the holder
+   * too, and prolong nothing beyond that time. Repeated, the earliest time
+   * counts. Answers whether there was a holder; as with `forceRelease`, it may
+   * be read first.
+   *
+   * Stopped before: nothing. Stopped after, or the answer lost: it is revoked,
+   * and ends by itself though nobody comes back to it.
+   */
+  readonly revoke: (key: string, graceMillis: number) => Effect.Effect<boolean, CacheBackendError>
+
+  /**
+   * Calls `hear` with the token of an owner from whom its lock was stolen, freed
+   * by force or revoked, as long as the scope lives. It is a hint: it may come
+   * late, twice, to all processes or never, and anybody who may write to the
+   * store can make one; whoever hears it asks the store for the truth. A store
+   * that cannot tell does nothing.
+   */
+  readonly watchNotices: (hear: (token: string) => void) => Effect.Effect<void, never, Scope.Scope>
 }
 
 /**
@@ -653,7 +717,9 @@ export const make = Effect.fnUntraced(function*(options: {
       ...leases,
       // The engine bounds the others by what each request allows.
       inspect: (key) => limited("inspect", leases.inspect(key)),
-      forceRelease: (key) => limited("forceRelease", leases.forceRelease(key))
+      list: (prefix, cursor) => limited("list", leases.list(prefix, cursor)),
+      forceRelease: (key) => limited("forceRelease", leases.forceRelease(key)),
+      revoke: (key, graceMillis) => limited("revoke", leases.revoke(key, graceMillis))
     },
     values: {
       get: (key) => limited("get", values.get(key)),

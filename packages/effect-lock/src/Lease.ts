@@ -1,10 +1,13 @@
 /**
- * A lock that is held: what its holder can ask, know and do.
+ * A lock that is held: what its holder can ask, know and do, and what others see
+ * of it.
  *
  * @since 0.1.0
  */
+import type * as DateTime from "effect/DateTime"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
+import type * as Option from "effect/Option"
 import type { Holder } from "./Holder.ts"
 import type { CacheBackendError, LockLost } from "./LockError.ts"
 
@@ -90,6 +93,34 @@ export interface Lease {
   /** Never succeeds; fails as soon as the lock is lost. Race it against work of your own. */
   readonly lost: Effect.Effect<never, LockLost>
 
+  /**
+   * Completes when `Lock.revoke` asks for the lock, with the instant, on this
+   * machine's wall clock, at which it is taken away: the time to finish a
+   * checkpoint and release. `remaining` counts down to it.
+   */
+  readonly revoked: Effect.Effect<DateTime.Utc>
+
   /** Runs a step only while the lock is surely held, and fails if it was lost meanwhile. */
   readonly guard: <A, E, R>(step: Effect.Effect<A, E, R>) => Effect.Effect<A, E | LockLost, R>
+}
+
+/**
+ * What an onlooker sees of a lock that is held, at the moment of looking.
+ *
+ * **Details**
+ *
+ * - `holder`: what the holder says about itself; `None` where the store does not
+ *   know, or cannot read it.
+ * - `remaining`: what is left of the lease, which its holder may renew.
+ * - `queueLength`: how many wait, where a process counts once.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Inspection {
+  readonly key: string
+  readonly holder: Option.Option<Holder>
+  readonly remaining: Duration.Duration
+  readonly fencingToken: number
+  readonly queueLength: number
 }

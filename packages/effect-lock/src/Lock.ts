@@ -17,6 +17,7 @@
  */
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
+import type * as DateTime from "effect/DateTime"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -27,6 +28,7 @@ import { CacheBackend } from "./CacheBackend.ts"
 import type { Holder } from "./Holder.ts"
 import * as Each from "./internal/each.ts"
 import * as Held from "./internal/held.ts"
+import { toInspection } from "./internal/inspection.ts"
 import * as Many from "./internal/many.ts"
 import * as Options from "./internal/options.ts"
 import { runUnder } from "./internal/program.ts"
@@ -34,7 +36,7 @@ import { type Use, use } from "./internal/release.ts"
 import * as Tenure from "./internal/tenure.ts"
 import * as Watchdog from "./internal/watchdog.ts"
 import * as Wrap from "./internal/wrap.ts"
-import type { Lease } from "./Lease.ts"
+import type { Inspection, Lease } from "./Lease.ts"
 import { type CacheBackendError, type LockDeadlock, LockLost, LockReentered, type LockTimeout } from "./LockError.ts"
 import type { LockOptions } from "./LockOptions.ts"
 
@@ -643,6 +645,199 @@ const keptIn = (scope: Scope.Scope): Map<string, ScopedUse> => {
   return kept
 }
 
+/**
+ * Who holds a lock, for how long still, and how many wait; `None` if nobody
+ * holds it.
+ *
+ * **Details**
+ *
+ * It changes nothing, and what it says may be over when it is read.
+ *
+ * **Example** (Who is in the way?)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Option from "effect/Option"
+ * import * as Lock from "effect-lock/Lock"
+ * import { MemoryLayer } from "effect-lock/MemoryBackend"
+ *
+ * const program = Effect.gen(function*() {
+ *   yield* Lock.acquire("report", { metadata: { job: "nightly" } })
+ *   const { holder, queueLength } = Option.getOrThrow(yield* Lock.inspect("report"))
+ *   return `${Option.getOrThrow(holder).metadata.job}, ${queueLength} waiting`
+ * })
+ *
+ * console.log(await Effect.runPromise(Effect.scoped(program).pipe(Effect.provide(MemoryLayer)))) // => nightly, 0 waiting
+ * ```
+ *
+ * @see `Inspect.list` for all locks that are held
+ * @category administration
+ * @since 0.1.0
+ */
+export const inspect = (
+  key: string
+): Effect.Effect<Option.Option<Inspection>, CacheBackendError, CacheBackend> =>
+  administer(
+    "Lock.inspect",
+    key,
+    (backend) => Effect.map(backend.leases.inspect(key), Option.map((seen) => toInspection(key, seen)))
+  )
+
+/**
+ * Frees a lock whoever holds it; answers whether anybody did. The next in the
+ * queue gets it.
+ *
+ * **When to use**
+ *
+ * Where the holder is known to be gone and its lease is long or endless, or it
+ * cannot be waited for. Otherwise {@link revoke} lets it finish what it must.
+ *
+ * **Details**
+ *
+ * The holder ends as `LockLost` with the reason `Vanished`, or `Stolen` once
+ * somebody else has the lock: at once where the store pushes, else at its next
+ * renewal. What it does later touches nobody.
+ *
+ * **Gotchas**
+ *
+ * A holder that lives goes on until it hears of it, while somebody else may have
+ * the lock already: let the resource check `Lease.fencingToken`. A holder that
+ * never renews, because its lease is endless or by `autoRenew: false`, hears of
+ * it only by the push or when it asks.
+ *
+ * **Example** (Freeing what a dead process left)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Fiber from "effect/Fiber"
+ * import * as Lock from "effect-lock/Lock"
+ * import { MemoryLayer } from "effect-lock/MemoryBackend"
+ *
+ * const program = Effect.gen(function*() {
+ *   const endless = Lock.withLock("import", { leaseDuration: "Infinity" })(Effect.never)
+ *   const holder = yield* Effect.forkChild(endless, { startImmediately: true })
+ *   const freed = [yield* Lock.forceRelease("import"), yield* Lock.forceRelease("import")]
+ *   const { message } = yield* Effect.flip(Fiber.join(holder))
+ *   return [...freed, message]
+ * })
+ *
+ * const answers = await Effect.runPromise(Effect.provide(program, MemoryLayer))
+ * console.log(answers.join(", ")) // => true, false, Lock "import" was lost (Vanished)
+ * ```
+ *
+ * @category administration
+ * @since 0.1.0
+ */
+export const forceRelease = (key: string): Effect.Effect<boolean, CacheBackendError, CacheBackend> =>
+  administer("Lock.forceRelease", key, (backend) => backend.leases.forceRelease(key))
+
+/**
+ * Asks whoever holds a lock to release it within `grace`; then it is taken away.
+ * Answers at once whether anybody holds it.
+ *
+ * **Details**
+ *
+ * The holder's `lease.revoked`, or {@link revoked} in a block, completes: at once
+ * where the store pushes, else at its next renewal. It may finish a checkpoint
+ * and release. If it does not, it ends as `LockLost` with the reason `Revoked`, a
+ * guard before the lock is free, as with any lease that ends. Nothing can prolong
+ * the lease beyond `grace`, and the store itself ends it, also if nobody hears
+ * of it and if the one who revoked is gone by then.
+ *
+ * Asked again, the earliest end counts. `grace` is at least 10 milliseconds, at
+ * most 24 days.
+ *
+ * **Gotchas**
+ *
+ * A holder that hears too late, because the push was lost and its next renewal
+ * comes after `grace`, goes on until then. It renews within a third of its lease
+ * (10 seconds by default): with at least that much grace it is told in time.
+ *
+ * **Example** (A checkpoint before the lock is given up)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Fiber from "effect/Fiber"
+ * import * as Lock from "effect-lock/Lock"
+ * import { MemoryLayer } from "effect-lock/MemoryBackend"
+ *
+ * let rows = 0
+ * const importRows = Effect.gen(function*() {
+ *   const asked = yield* Effect.forkChild(Lock.revoked)
+ *   while (asked.pollUnsafe() === undefined) yield* Effect.delay(Effect.sync(() => rows++), "1 millis")
+ *   return "checkpoint written"
+ * }).pipe(Lock.withLock("import"))
+ *
+ * const program = Effect.gen(function*() {
+ *   const importing = yield* Effect.forkChild(importRows, { startImmediately: true })
+ *   yield* Lock.revoke("import", { grace: "30 seconds" })
+ *   return yield* Fiber.join(importing)
+ * })
+ *
+ * console.log(await Effect.runPromise(Effect.provide(program, MemoryLayer))) // => checkpoint written
+ * ```
+ *
+ * @category administration
+ * @since 0.1.0
+ */
+export const revoke = (
+  key: string,
+  options: {
+    /** For how long the holder may go on. */
+    readonly grace: Duration.Input
+  }
+): Effect.Effect<boolean, CacheBackendError, CacheBackend> =>
+  administer("Lock.revoke", key, (backend) => backend.leases.revoke(key, Options.graceMillis(options.grace)))
+
+/**
+ * Completes when {@link revoke} asks for any of the locks that the surrounding
+ * program holds, with the instant at which that lock is taken away. Outside of
+ * all locks it never does.
+ *
+ * **When to use**
+ *
+ * In the program of a block, which has no lease to ask; with a lease there is
+ * `lease.revoked`.
+ *
+ * **Example** (Stopping early)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Lock from "effect-lock/Lock"
+ * import { MemoryLayer } from "effect-lock/MemoryBackend"
+ *
+ * const work = Effect.raceFirst(Effect.as(Lock.revoked, "stopped early"), Effect.never)
+ *
+ * const program = Effect.all([
+ *   Lock.withLock("import")(work),
+ *   Lock.revoke("import", { grace: "10 seconds" })
+ * ], { concurrency: "unbounded" })
+ *
+ * console.log(await Effect.runPromise(Effect.provide(program, MemoryLayer))) // => [ 'stopped early', true ]
+ * ```
+ *
+ * @category administration
+ * @since 0.1.0
+ */
+export const revoked: Effect.Effect<DateTime.Utc, never, CacheBackend> = Effect.withFiber((fiber) => {
+  const tenures = Held.all(fiber, Context.getUnsafe(fiber.context, CacheBackend))
+  return tenures.length === 0 ? Effect.never : Effect.raceAllFirst(tenures.map(Tenure.awaitRevocation))
+})
+
+const administer = <A>(
+  name: string,
+  key: string,
+  ask: (backend: CacheBackend["Service"]) => Effect.Effect<A, CacheBackendError>
+): Effect.Effect<A, CacheBackendError, CacheBackend> =>
+  Effect.withSpan(
+    Effect.flatMap(CacheBackend, (backend) => {
+      Options.checkKey(key)
+      return ask(backend)
+    }),
+    name,
+    { attributes: { "lock.key": key }, captureStackTrace: false }
+  )
+
 type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
 const begin = (
@@ -777,20 +972,6 @@ const ensureHeld = (tenure: Tenure.Tenure): Effect.Effect<void, LockLost> =>
 const guard = <A, E, R>(tenure: Tenure.Tenure, step: Effect.Effect<A, E, R>): Effect.Effect<A, E | LockLost, R> =>
   Effect.andThen(ensureHeld(tenure), Effect.tap(step, () => ensureHeld(tenure)))
 
-const verify = Effect.fnUntraced(function*(
-  tenure: Tenure.Tenure
-): Effect.fn.Return<void, LockLost | CacheBackendError> {
-  yield* ensureHeld(tenure)
-  const seen = yield* tenure.backend.leases.inspect(tenure.key)
-  yield* ensureHeld(tenure)
-  if (Option.isSome(seen) && seen.value.token === tenure.token) return
-  return yield* Tenure.declareLost(
-    tenure,
-    Tenure.instant(tenure.clock),
-    Option.isSome(seen) ? "Stolen" : "Vanished"
-  )
-})
-
 const renew = (
   tenure: Tenure.Tenure,
   options: Parameters<Lease["renew"]>[0] = {}
@@ -813,9 +994,10 @@ const makeLease = ({ end, scope, tenure }: ScopedUse): Lease => ({
     return Duration.millis(Tenure.check(tenure, now) === undefined ? Math.floor(Tenure.left(tenure, now)) : 0)
   }),
   ensureHeld: ensureHeld(tenure),
-  verify: verify(tenure),
+  verify: Watchdog.verify(tenure),
   renew: (options) => renew(tenure, options),
   release: Effect.ensuring(end, Scope.close(scope, Exit.void)),
   lost: Deferred.await(tenure.lost),
+  revoked: Tenure.awaitRevocation(tenure),
   guard: (step) => guard(tenure, step)
 })

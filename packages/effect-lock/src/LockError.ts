@@ -123,11 +123,12 @@ export class LockDeadlock extends Schema.TaggedError<LockDeadlock>("effect-lock/
  * - `Stolen`: the store says that somebody else holds the lock.
  * - `Vanished`: the store says that nobody holds it (removed, flushed, evicted).
  * - `MaxHold`: the lock was held for as long as `maxHold` allows.
+ * - `Revoked`: the holder was asked to release, and the time for it is over.
  *
  * @category errors
  * @since 0.1.0
  */
-export const LossReason = Schema.Literals(["Expired", "Stolen", "Vanished", "RenewalUnconfirmed", "MaxHold"])
+export const LossReason = Schema.Literals(["Expired", "Stolen", "Vanished", "RenewalUnconfirmed", "MaxHold", "Revoked"])
 
 /**
  * The type of {@link LossReason}.

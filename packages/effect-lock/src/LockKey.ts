@@ -49,6 +49,28 @@ export const escape = (key: string, digest: (text: string) => string): string =>
 }
 
 /**
+ * The key that was written by {@link escape}; of a key that was replaced by its
+ * digest nothing else is known, and the digest stays.
+ *
+ * **Example** (Reading a name)
+ *
+ * ```ts
+ * import * as LockKey from "effect-lock/LockKey"
+ *
+ * console.log(LockKey.unescape("a%20b%7Bc%7D")) // => a b{c}
+ * ```
+ *
+ * @category encoding
+ * @since 0.1.0
+ */
+export const unescape = (escaped: string): string =>
+  escaped.replace(
+    /%u([0-9a-f]{4})|(?:%[0-9A-F]{2})+/g,
+    (bytes, surrogate?: string) =>
+      surrogate === undefined ? decodeURIComponent(bytes) : String.fromCharCode(parseInt(surrogate, 16))
+  )
+
+/**
  * The name of an entry: prefix, kind, then the escaped key in braces, so that
  * all entries of one key share a slot in a Redis Cluster.
  *

@@ -67,6 +67,18 @@ export interface LockOptions {
   readonly maxHold?: Duration.Input | undefined
 
   /**
+   * Takes the lock from a holder who has had it for so long, by the store's clock
+   * and renewals included. Default: never. At least 10 milliseconds, at most 24
+   * days.
+   *
+   * Of many who try at once one takes it: whoever is first in the queue, stealing
+   * or not. Until the former holder hears of it, which is at once where the store
+   * pushes and else at its next renewal, it goes on in the belief that it holds
+   * the lock: let the resource check `Lease.fencingToken`.
+   */
+  readonly stealAfter?: Duration.Input | undefined
+
+  /**
    * What a nested acquire does with a key that the same logical thread already
    * holds: `false`, the default, is a defect that names the key, because it
    * would wait for itself; `true` joins the lock that is held.

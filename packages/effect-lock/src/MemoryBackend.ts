@@ -18,6 +18,9 @@ interface Owner {
   readonly token: string
   readonly fencingToken: number
   readonly holder: Holder
+  readonly since: number
+  /** When it is taken away, if it was revoked. */
+  revokedAt: number
   expiresAt: number
 }
 
@@ -83,6 +86,12 @@ const inTime = <A>(request: { readonly withinMillis: number }, f: (now: number, 
 const makeLeases = (nextFence: () => number) => {
   const places = new Map<string, Place>()
   const mailboxes = new Map<string, Mailbox>()
+  const hearers = new Set<(token: string) => void>()
+
+  // Not at once, but when this step is over, as in any other store.
+  const notify = ({ token }: Owner, dispatcher: Dispatcher) => {
+    for (const hear of hearers) dispatcher.scheduleTask(() => hear(token), 0)
+  }
 
   const ownerOf = (place: Place | undefined, now: number): Owner | undefined => {
     if (place?.owner !== undefined && place.owner.expiresAt <= now) place.owner = undefined
@@ -95,11 +104,21 @@ const makeLeases = (nextFence: () => number) => {
       token,
       fencingToken: nextFence(),
       holder: request.holder,
+      since: now,
+      revokedAt: Infinity,
       expiresAt: now + request.leaseMillis
     }
   }
 
   const drop = (token: string) => mailboxes.delete(token)
+
+  const tell = (token: string, turn: Backend.Turn, dispatcher: Dispatcher) => {
+    const mailbox = mailboxes.get(token)
+    if (mailbox === undefined) return
+    mailbox.turn = turn
+    // Not at once: a long queue of short programs would run nested in one another, and overflow the stack.
+    dispatcher.scheduleTask(() => mailbox.wake(), 0)
+  }
 
   /** The first live ticket; dead ones before it are dropped. */
   const first = (place: Place, now: number): [token: string, ticket: Ticket] | undefined => {
@@ -113,11 +132,13 @@ const makeLeases = (nextFence: () => number) => {
 
   const handOver = (place: Place, [token, ticket]: [string, Ticket], now: number, dispatcher: Dispatcher): void => {
     const { fencingToken } = grant(place, token, ticket, now)
-    const mailbox = mailboxes.get(token)
-    if (mailbox === undefined) return
-    mailbox.turn = { _tag: "HandedOver", fencingToken, remainingMillis: ticket.leaseMillis, monotonicMillis: now }
-    // Not at once: a long queue of short programs would run nested in one another, and overflow the stack.
-    dispatcher.scheduleTask(() => mailbox.wake(), 0)
+    const turn = {
+      _tag: "HandedOver",
+      fencingToken,
+      remainingMillis: ticket.leaseMillis,
+      monotonicMillis: now
+    } as const
+    tell(token, turn, dispatcher)
   }
 
   const free = (key: string, place: Place, now: number, dispatcher: Dispatcher): void => {
@@ -143,18 +164,34 @@ const makeLeases = (nextFence: () => number) => {
     return place
   }
 
+  const revocation = ({ revokedAt }: Owner, now: number) =>
+    revokedAt === Infinity ? undefined : { revokedMillis: revokedAt - now }
+
+  const inspect = (place: Place | undefined, now: number): Backend.Inspected | undefined => {
+    const owner = ownerOf(place, now)
+    if (place === undefined || owner === undefined) return undefined
+    const { expiresAt, fencingToken, token } = owner
+    const holder = Option.some(owner.holder)
+    const queueLength = Array.from(place.tickets.values()).filter((ticket) => ticket.expiresAt > now).length
+    return { token, fencingToken, holder, remainingMillis: expiresAt - now, queueLength, ...revocation(owner, now) }
+  }
+
   const notHeld = (owner: Owner | undefined): Backend.NotHeld => ({
     _tag: "NotHeld",
     reason: owner === undefined ? "Vanished" : "Stolen"
   })
 
   const acquire = (
-    { holder, key, leaseMillis, ticketMillis, token }: Backend.AcquireRequest,
+    { holder, key, leaseMillis, stealAfterMillis = Infinity, ticketMillis, token }: Backend.AcquireRequest,
     now: number,
     dispatcher: Dispatcher
   ): Backend.Granted | Backend.Contended => {
     const place = open(key, now)
     let owner = ownerOf(place, now)
+    if (owner !== undefined && owner.token !== token && now - owner.since >= stealAfterMillis) {
+      notify(owner, dispatcher)
+      owner = undefined
+    }
     if (owner === undefined) {
       const next = first(place, now)
       if (next !== undefined && next[0] !== token) handOver(place, next, now, dispatcher)
@@ -180,6 +217,7 @@ const makeLeases = (nextFence: () => number) => {
     return {
       _tag: "Contended",
       remainingMillis: owner.expiresAt - now,
+      heldMillis: now - owner.since,
       queuedAhead,
       holder: Option.some(owner.holder)
     }
@@ -202,12 +240,11 @@ const makeLeases = (nextFence: () => number) => {
   const settle = (key: string, bytes: Uint8Array, version: number, now: number, dispatcher: Dispatcher): void => {
     const place = places.get(key)
     for (const [token, ticket] of place?.tickets ?? []) {
-      const mailbox = mailboxes.get(token)
-      if (mailbox === undefined || ticket.expiresAt <= now) continue
-      mailbox.turn = version > 0 && bytes.length > Backend.LONGEST_TOLD
+      if (ticket.expiresAt <= now) continue
+      const turn: Backend.Turn = version > 0 && bytes.length > Backend.LONGEST_TOLD
         ? { _tag: "TryAgain" }
         : { _tag: "Settled", bytes: new Uint8Array(bytes), version }
-      dispatcher.scheduleTask(() => mailbox.wake(), 0)
+      tell(token, turn, dispatcher)
     }
     places.delete(key)
   }
@@ -253,8 +290,8 @@ const makeLeases = (nextFence: () => number) => {
           : mode === "add"
           ? remaining + leaseMillis
           : Math.max(remaining, leaseMillis)
-        owner.expiresAt = now + next
-        return { _tag: "Renewed", remainingMillis: next }
+        owner.expiresAt = Math.min(now + next, owner.revokedAt)
+        return { _tag: "Renewed", remainingMillis: owner.expiresAt - now, ...revocation(owner, now) }
       }),
 
     release: (key, token) =>
@@ -276,25 +313,46 @@ const makeLeases = (nextFence: () => number) => {
         if (owner === undefined || owner.token === token) free(key, place, now, dispatcher)
       }),
 
-    inspect: (key) =>
-      at((now) => {
-        const place = places.get(key)
-        const owner = ownerOf(place, now)
-        if (place === undefined || owner === undefined) return Option.none()
-        const { expiresAt, fencingToken, token } = owner
-        const holder = Option.some(owner.holder)
-        const queueLength = Array.from(place.tickets.values()).filter((ticket) => ticket.expiresAt > now).length
-        return Option.some({ token, fencingToken, holder, remainingMillis: expiresAt - now, queueLength })
-      }),
+    inspect: (key) => at((now) => Option.fromUndefinedOr(inspect(places.get(key), now))),
+
+    // On one page, because nobody else can do anything meanwhile.
+    list: (prefix) =>
+      at((now) => ({
+        locks: Array.from(places).flatMap(([key, place]) => {
+          const seen = key.startsWith(prefix) ? inspect(place, now) : undefined
+          return seen === undefined ? [] : [{ key, ...seen }]
+        }),
+        next: undefined
+      })),
 
     forceRelease: (key) =>
       at((now, dispatcher) => {
         const place = places.get(key)
         if (place === undefined) return false
-        const held = ownerOf(place, now) !== undefined
+        const owner = ownerOf(place, now)
+        if (owner !== undefined) notify(owner, dispatcher)
         free(key, place, now, dispatcher)
-        return held
-      })
+        return owner !== undefined
+      }),
+
+    revoke: (key, graceMillis) =>
+      at((now, dispatcher) => {
+        const place = places.get(key)
+        const owner = ownerOf(place, now)
+        if (place === undefined || owner === undefined) return false
+        owner.revokedAt = Math.min(owner.revokedAt, now + graceMillis)
+        owner.expiresAt = Math.min(owner.expiresAt, owner.revokedAt)
+        notify(owner, dispatcher)
+        // Its lease may end sooner than they were told.
+        for (const token of place.tickets.keys()) tell(token, { _tag: "TryAgain" }, dispatcher)
+        return true
+      }),
+
+    watchNotices: (hear) =>
+      Effect.asVoid(Effect.acquireRelease(
+        Effect.sync(() => hearers.add(hear)),
+        () => Effect.sync(() => hearers.delete(hear))
+      ))
   }
 
   return {

@@ -135,7 +135,7 @@ const makeBackend = Effect.fnUntraced(
     // A server that loads its data, for instance, is asked again later.
     yield* Effect.catchIf(gate.identify("connect"), isPassing, () => Effect.void)
     const listener = yield* Client.own(Client.duplicate(client))
-    const channels = { wake: `${prefix}:wake:${randomUUID()}`, changes: names.changes }
+    const channels = { wake: `${prefix}:wake:${randomUUID()}`, changes: names.changes, notices: names.notices }
     const subscriber = yield* Subscriber.make(listener, connection, channels, failure)
     yield* Client.whenReady(listener, failure)
     yield* subscriber.subscribed

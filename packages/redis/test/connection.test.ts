@@ -122,6 +122,7 @@ describe("building", () => {
           yield* leases.renew({ ...owner, leaseMillis: Infinity, mode: "extend" })
           yield* leases.release("k", owner.token)
           yield* leases.withdraw("k", second.token)
+          yield* leases.list("", undefined)
           yield* values.set("k", new Uint8Array(1), 1000)
           yield* values.get("k")
           yield* values.getMany(["k"])

@@ -227,7 +227,10 @@ describe("waiting", () => {
       yield* a.leases.acquire(waiter)
       yield* gone.close
       yield* Support.until(
-        Effect.map(Effect.promise(() => server.admin.pubsub("CHANNELS")), (channels) => channels.length === 1)
+        Effect.map(
+          Effect.promise(() => server.admin.pubsub("CHANNELS", "*:wake:*-*")),
+          (channels) => channels.length === 1
+        )
       )
       const onlooker = server.admin.duplicate()
       yield* Effect.addFinalizer(() => Effect.sync(() => onlooker.disconnect()))

@@ -150,7 +150,7 @@ describe("a stale snapshot", () => {
     assert.strictEqual(yield* renewed(a, lost), "Vanished")
     // The waiter listens again.
     yield* Support.until(Effect.map(
-      tell(server.port, "PUBSUB", "CHANNELS"),
+      tell(server.port, "PUBSUB", "CHANNELS", "*:wake:*-*"),
       (channels) => Array.isArray(channels) && channels.length === 2
     ))
     return { server, a, b, old, waiter }

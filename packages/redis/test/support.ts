@@ -39,7 +39,8 @@ export const RIGHTS = [
   "+lrem",
   "+lpos",
   "+lset",
-  "+rpush"
+  "+rpush",
+  "+scan"
 ]
 
 export interface Server extends RedisServer.RedisServer {

@@ -463,7 +463,12 @@ const set = (change: () => void): Effect.Effect<void> => Effect.sync(change)
 /** They work on the store itself, where no fault strikes. */
 const commands = ({ leases }: CacheBackend["Service"], state: State): Faults["Service"] => {
   const inspect = (key: string) => Effect.orDie(leases.inspect(key))
-  const remove = (key: string) => Effect.orDie(leases.forceRelease(key))
+  // As nobody does who tells the holder: by its own token.
+  const remove = (key: string) =>
+    Effect.flatMap(inspect(key), (seen) =>
+      Option.isNone(seen)
+        ? Effect.succeed(false)
+        : Effect.map(Effect.orDie(leases.release(key, seen.value.token)), ({ _tag }) => _tag === "Released"))
   let thieves = 0
 
   const steal = Effect.fnUntraced(function*(key: string, duration: Duration.Input) {

@@ -148,7 +148,7 @@ describe("redisson#4595: waiters of a killed process stall the others", () => {
         yield* queued("k", workers.length + 1)
         for (const worker of workers) worker.kill("SIGKILL")
         const listening = Effect.map(
-          send("PUBSUB", "CHANNELS"),
+          send("PUBSUB", "CHANNELS", "*:wake:*-*"),
           (channels) => Array.isArray(channels) && channels.length
         )
         yield* eventually("the server knows", 5000, Effect.map(listening, (count) => count === 1))

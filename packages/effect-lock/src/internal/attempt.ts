@@ -102,7 +102,7 @@ export const run = Effect.fnUntraced(function*<A, B, R>(
   const line = standing ?? Turnstile.open(turnstile, key)
   const { answers } = line
   if (standing !== undefined) {
-    const waiter = Turnstile.join(standing, errand.listens)
+    const waiter = Turnstile.join(standing, errand.listens, options.stealAfterMillis)
     if (!(yield* Turnstile.wait(turnstile, key, line, waiter, options.waitMillis, restore))) {
       const turn = waiter.result && errand.hear(waiter.result)
       if (turn?._tag === "Spared") return yield* heard(turn.value)
@@ -181,7 +181,8 @@ const loop = Effect.fnUntraced(function*<A>(
       const patience = waits ? Math.max(waitLeft, 1) : Infinity
       const withinMillis = Math.min(backend.timeLimitMillis, leaseMillis * 2 / 3, patience, TICKET)
       const ticketMillis = waits ? Math.min(TICKET, patience + 1000) : 0
-      const request = errand.ask({ key, token, leaseMillis, withinMillis, ticketMillis, holder })
+      const stealAfterMillis = Turnstile.stealAfter(line, options.stealAfterMillis)
+      const request = errand.ask({ key, token, leaseMillis, withinMillis, ticketMillis, holder, stealAfterMillis })
       const exit = yield* Effect.exit(restore(answerWithin(request, withinMillis, backend.name, "acquire")))
       // Where nobody wakes us, or the store gave no answer, the schedule says when to look again.
       let delay: number | undefined
@@ -201,7 +202,7 @@ const loop = Effect.fnUntraced(function*<A>(
           yield* abandon()
         } else {
           line.holder = answer.holder
-          if (capabilities.wakeUp === "push") delay = lookIn(answer, yield* Random.next)
+          if (capabilities.wakeUp === "push") delay = lookIn(answer, stealAfterMillis, yield* Random.next)
         }
       } else {
         const error = Option.getOrUndefined(Cause.findErrorOption(exit.cause))
@@ -271,11 +272,13 @@ export const timedOut = (
   new LockTimeout({ key, waited: Duration.millis(Math.max(0, Math.round(Deadline.elapsed(start, now)))), holder })
 
 /**
- * When to look without being woken: when the lease that is in the way ends, one
- * after another in the order of the queue, and often enough to keep the ticket.
+ * When to look without being woken: when the lease that is in the way ends, or
+ * may be stolen, one after another in the order of the queue, and often enough
+ * to keep the ticket.
  */
-const lookIn = (contended: Contended, random: number): number => {
-  const { queuedAhead, remainingMillis } = contended
+const lookIn = (contended: Contended, stealAfterMillis: number, random: number): number => {
+  const { heldMillis, queuedAhead } = contended
+  const remainingMillis = Math.max(0, Math.min(contended.remainingMillis, stealAfterMillis - heldMillis))
   const place = queuedAhead <= 4 ? queuedAhead * 25 : 100 + (queuedAhead - 4) * 1000
   return Math.min(remainingMillis + 1 + random * 20 + place, LOOK * (0.9 + 0.2 * random))
 }

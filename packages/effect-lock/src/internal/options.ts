@@ -11,6 +11,7 @@ export interface Resolved {
   readonly leaseMillis: number
   readonly waitMillis: number
   readonly maxHoldMillis: number
+  readonly stealAfterMillis: number
   readonly retry: Schedule.Schedule<unknown>
   readonly autoRenew: boolean
   readonly reentrant: boolean
@@ -48,6 +49,14 @@ const millis = (
 export const leaseMillis = (input: Duration.Input): number =>
   millis("leaseDuration", input, SHORTEST_LEASE, "between 10 milliseconds and 24 days, or Infinity")
 
+/** For how long a holder may go on after it was asked to release. */
+export const graceMillis = (input: Duration.Input): number => {
+  const bound = "between 10 milliseconds and 24 days"
+  const grace = millis("grace", input, 10, bound)
+  if (grace === Infinity) throw new InvalidOption({ option: "grace", value: show(input), bound })
+  return grace
+}
+
 const CENTURY = 100 * 365.25 * 86_400_000
 
 /** A time to live or the like, for which the store needs no timer of ours. */
@@ -83,6 +92,12 @@ const resolveNow = (defaults: LockOptions, options: LockOptions): Resolved => ({
     options.maxHold ?? defaults.maxHold ?? Infinity,
     1,
     "between 1 millisecond and 24 days, or Infinity"
+  ),
+  stealAfterMillis: millis(
+    "stealAfter",
+    options.stealAfter ?? defaults.stealAfter ?? Infinity,
+    10,
+    "between 10 milliseconds and 24 days, or Infinity"
   ),
   retry: options.retry ?? defaults.retry ?? Backoff.retry,
   autoRenew: options.autoRenew ?? defaults.autoRenew ?? true,

@@ -10,6 +10,7 @@ import type { CacheBackendError, LockLost } from "../LockError.ts"
 import { untilAcknowledged, withdraw } from "./attempt.ts"
 import { answerWithin } from "./bounded.ts"
 import * as Deadline from "./deadline.ts"
+import * as Notices from "./notices.ts"
 import * as Tenure from "./tenure.ts"
 
 // With what closing the backend waits for, a process that is asked to stop does so within a second.
@@ -70,6 +71,7 @@ export const endBy = Effect.fnUntraced(function*<A extends { readonly _tag: stri
   // Before the request: a renewal that is under way must not report a loss that is only this release.
   self.status = "released"
   self.stopWatch()
+  Notices.forget(backend, token)
   const exit = yield* Effect.exit(call)
   const now = Tenure.instant(clock)
   // Whatever the store answered: a request whose answer was lost may be granted again, or was after the release was done.

@@ -13,9 +13,11 @@
  * 3. Only an answer of the store moves the deadline, and only forward. The one
  *    exception is a renewal that asks for less: it moves the deadline back when
  *    it is *sent*, since the store may do it even if the answer is lost.
- * 4. A renewal that sets what is left, without an answer, may be done at any
+ * 4. A lock that the store says is revoked moves the deadline back to when the
+ *    store takes it away, and no answer of the store says more from then on.
+ * 5. A renewal that sets what is left, without an answer, may be done at any
  *    time: no other answer is believed beyond it any more.
- * 5. Once released, nothing is declared lost and no answer counts.
+ * 6. Once released, nothing is declared lost and no answer counts.
  */
 import type * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
@@ -28,6 +30,7 @@ import type { CacheBackend } from "../CacheBackend.ts"
 import type { Holder } from "../Holder.ts"
 import { type CacheBackendError, LockLost, type LossReason } from "../LockError.ts"
 import * as Deadline from "./deadline.ts"
+import * as Notices from "./notices.ts"
 import type { Resolved } from "./options.ts"
 
 export const instant = (clock: Clock.Clock): Deadline.Instant => ({
@@ -66,6 +69,10 @@ export interface Tenure extends Grant {
    * what was no shortening when it was sent may be one when it is done.
    */
   capMillis: number
+  /** When the holder was told that the store takes the lock away, and when that is. */
+  revocation: { readonly deadline: DateTime.Utc; readonly until: number } | undefined
+  /** Made when somebody asks to be told. */
+  revoked: Deferred.Deferred<DateTime.Utc> | undefined
   /** The latest moment, on the monotonic clock, until which the store may keep it, whatever was answered. */
   lastsUntil: number
   /** Renewals are sent one after the other, so that their answers come in the order of their effects. */
@@ -98,6 +105,8 @@ export const make = (grant: Grant, anchor: Deadline.Instant, lifetime: number): 
   leaseMillis: grant.options.leaseMillis,
   unconfirmed: false,
   capMillis: Infinity,
+  revocation: undefined,
+  revoked: undefined,
   lastsUntil: Math.max(grant.since.monotonic, grant.doubtUntil) + grant.options.leaseMillis,
   renewing: Semaphore.makeUnsafe(1),
   stopWatch: constVoid,
@@ -133,6 +142,7 @@ export const declareLost = (self: Tenure, now: Deadline.Instant, reason: LossRea
   if (self.status === "held") {
     self.status = "lost"
     self.stopWatch()
+    Notices.forget(self.backend, self.token)
     Deferred.doneUnsafe(self.lost, Effect.fail(loss))
     for (const interrupt of self.programs) interrupt()
   }
@@ -141,7 +151,13 @@ export const declareLost = (self: Tenure, now: Deadline.Instant, reason: LossRea
 
 /** Why the clock alone ends this tenure. */
 export const reasonOfExpiry = (self: Tenure, now: Deadline.Instant): LossReason =>
-  Deadline.isOver(leftOfMaxHold(self, now)) ? "MaxHold" : self.unconfirmed ? "RenewalUnconfirmed" : "Expired"
+  Deadline.isOver(leftOfMaxHold(self, now))
+    ? "MaxHold"
+    : isFinal(self)
+    ? "Revoked"
+    : self.unconfirmed
+    ? "RenewalUnconfirmed"
+    : "Expired"
 
 /**
  * The check at every boundary of the library. Timers are not enough: a process
@@ -182,3 +198,30 @@ export const shorten = (
   self.anchor = sentAt
   self.lifetime = lifetime
 }
+
+/** An answer to a request sent at `sentAt` says that the store takes the lock away in so long. */
+export const revoke = (self: Tenure, sentAt: Deadline.Instant, revokedMillis: number, now: Deadline.Instant): void => {
+  const lifetime = Deadline.lifetime(revokedMillis, self.backend.capabilities.granularityMillis)
+  const until = sentAt.monotonic + lifetime
+  if (lifetime < left(self, sentAt)) {
+    self.anchor = sentAt
+    self.lifetime = lifetime
+  }
+  // Asked again, the earlier time counts; told again of the same, it is the later of two estimates.
+  if (self.revocation !== undefined && self.revocation.until <= until) return
+  const deadline = DateTime.makeUnsafe(Math.floor(now.wall + until - now.monotonic))
+  self.revocation = { deadline, until }
+  if (self.revoked !== undefined) Deferred.doneUnsafe(self.revoked, Effect.succeed(deadline))
+}
+
+/** Completes when the store has been asked for the lock, with the end of the time that is left for it. */
+export const awaitRevocation = (self: Tenure): Effect.Effect<DateTime.Utc> =>
+  Effect.suspend(() =>
+    self.revocation === undefined
+      ? Deferred.await(self.revoked ??= Deferred.makeUnsafe())
+      : Effect.succeed(self.revocation.deadline)
+  )
+
+/** Whether the deadline is that of a revocation, beyond which nothing can be renewed. */
+export const isFinal = (self: Tenure): boolean =>
+  self.revocation !== undefined && self.anchor.monotonic + self.lifetime >= self.revocation.until

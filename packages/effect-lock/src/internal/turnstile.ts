@@ -24,6 +24,7 @@ export interface Waiter {
   /** Set in the same step in which the turn is passed on, so that no turn is lost between two fibers. */
   hasTurn: boolean
   resume: () => void
+  readonly stealAfterMillis: number
 }
 
 /** The line of one key. It exists while somebody has the turn. */
@@ -38,6 +39,8 @@ export interface Line {
   era: number
   /** The era of whoever has the turn. */
   since: number
+  /** Whether anybody who would steal has ever joined: only then is it looked for. */
+  hasThieves: boolean
 }
 
 export type Turnstile = Map<string, Line>
@@ -56,7 +59,8 @@ export const makeLine = (): Line => ({
   trouble: undefined,
   answers: 0,
   era: 0,
-  since: 0
+  since: 0,
+  hasThieves: false
 })
 
 /** Opens the line of a key; whoever opens it has the turn. */
@@ -101,10 +105,26 @@ export const beginEra = (turnstile: Turnstile, key: string): void => {
   if (line !== undefined) line.era++
 }
 
+/** What whoever has the turn asks for, for all in line: a lock that is stolen goes to the first anyway. */
+export const stealAfter = (line: Line, own: number): number => {
+  if (!line.hasThieves) return own
+  let least = own
+  for (const waiter of line.waiters) least = Math.min(least, waiter.stealAfterMillis)
+  return least
+}
+
 /** Joins the line, in the same step in which it was looked up: a line that is left by its last exists no more. */
-export const join = (line: Line, listens: boolean): Waiter => {
-  const waiter: Waiter = { listens, era: line.era, result: undefined, hasTurn: false, resume: () => {} }
+export const join = (line: Line, listens: boolean, stealAfterMillis: number): Waiter => {
+  const waiter: Waiter = {
+    listens,
+    era: line.era,
+    result: undefined,
+    hasTurn: false,
+    resume: () => {},
+    stealAfterMillis
+  }
   line.waiters.add(waiter)
+  line.hasThieves ||= stealAfterMillis < Infinity
   return waiter
 }
 

@@ -6,6 +6,9 @@
  * deadline; *lost*, when the store says so; *unknown*, which extends nothing and
  * is tried again until it is time to tell the holder; *stopped*, when the lock
  * was released or lost meanwhile and the answer no longer matters.
+ *
+ * What the store says in between, that the lock was stolen, freed by force or
+ * revoked, is verified before it is believed.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -17,7 +20,12 @@ import type { CacheBackendError, LockLost } from "../LockError.ts"
 import * as Alarms from "./alarms.ts"
 import { answerWithin } from "./bounded.ts"
 import * as Deadline from "./deadline.ts"
+import * as Notices from "./notices.ts"
 import * as Tenure from "./tenure.ts"
+
+/** How long to wait for one answer of the store. */
+const limitOf = (self: Tenure.Tenure, now: Deadline.Instant): number =>
+  Math.min(Deadline.renewalLimit(Tenure.leftUntilTold(self, now)), self.backend.timeLimitMillis)
 
 /** One renewal. Sends nothing once the lock is lost, and believes no answer that comes after. */
 const renewOnce = Effect.fnUntraced(function*(
@@ -39,7 +47,7 @@ const renewOnce = Effect.fnUntraced(function*(
     }
   }
   self.unconfirmed = true
-  const withinMillis = Math.min(Deadline.renewalLimit(Tenure.leftUntilTold(self, sentAt)), backend.timeLimitMillis)
+  const withinMillis = limitOf(self, sentAt)
   const latest = mode === "add" ? self.lastsUntil : sentAt.monotonic + withinMillis
   self.lastsUntil = Math.max(self.lastsUntil, latest + leaseMillis)
   const request = backend.leases.renew({ key, token, leaseMillis, withinMillis, mode })
@@ -55,7 +63,32 @@ const renewOnce = Effect.fnUntraced(function*(
   const known = Deadline.remaining(Tenure.left(self, sentAt), backend.capabilities.granularityMillis)
   const most = mode === "extend" ? leaseMillis : mode === "add" ? known + leaseMillis : Math.max(known, leaseMillis)
   Tenure.extend(self, sentAt, Math.min(answer.remainingMillis, most), now)
+  if (answer.revokedMillis !== undefined) Tenure.revoke(self, sentAt, answer.revokedMillis, now)
 })
+
+/** Asks the store who holds the lock, after the renewals that are under way, and believes it. */
+export const verify = (self: Tenure.Tenure): Effect.Effect<void, LockLost | CacheBackendError> =>
+  self.renewing.withPermit(Effect.suspend(() => {
+    const { backend, clock, key, token } = self
+    const sentAt = Tenure.instant(clock)
+    const lost = Tenure.check(self, sentAt)
+    if (lost !== undefined) return lost
+    const withinMillis = limitOf(self, sentAt)
+    const request = answerWithin(backend.leases.inspect(key), withinMillis, backend.name, "inspect")
+    return Effect.flatMap(request, (seen) => {
+      const now = Tenure.instant(clock)
+      const lostMeanwhile = Tenure.check(self, now)
+      if (lostMeanwhile !== undefined) return lostMeanwhile
+      const owner = Option.getOrUndefined(seen)
+      if (owner?.token !== token) {
+        return Tenure.declareLost(self, now, owner === undefined ? "Vanished" : "Stolen")
+      }
+      if (owner.revokedMillis === undefined) return Effect.void
+      Tenure.revoke(self, sentAt, owner.revokedMillis, now)
+      // The watchdog has another deadline to plan for.
+      return start(self)
+    })
+  }))
 
 /** A renewal by hand, after those that are under way. */
 export const renew = (
@@ -81,7 +114,7 @@ const watch = (self: Tenure.Tenure, context: Context.Context<never>, failures: n
   if (self.status !== "held") return
   const random = Context.get(context, Random.Random).nextDoubleUnsafe()
   const now = Tenure.instant(clock)
-  const renewIn = !options.autoRenew
+  const renewIn = !options.autoRenew || Tenure.isFinal(self)
     ? Infinity
     : failures === 0
     ? Deadline.renewAfter(Tenure.left(self, now), random)
@@ -105,5 +138,7 @@ export const start = (self: Tenure.Tenure): Effect.Effect<void> =>
   Effect.contextWith((context: Context.Context<never>) => {
     self.stopWatch()
     watch(self, context, 0)
-    return Effect.void
+    // What cannot be verified then, the next renewal says.
+    const hear = () => void Effect.runForkWith(context)(Effect.ignoreCause(verify(self)))
+    return self.status === "held" ? Notices.listen(self.backend, self.token, hear) : Effect.void
   })

@@ -5,7 +5,7 @@
 import * as Effect from "effect/Effect"
 import { constUndefined } from "effect/Function"
 import * as Option from "effect/Option"
-import type { Inspected, Leases, NotHeld, Released, Renewed } from "effect-lock/CacheBackend"
+import type { Inspected, Leases, NotHeld, Page, Released, Renewed } from "effect-lock/CacheBackend"
 import * as Holder from "effect-lock/Holder"
 import type { CacheBackendError } from "effect-lock/LockError"
 import type { Connection } from "./connection.ts"
@@ -16,12 +16,18 @@ import type { Subscriber } from "./subscriber.ts"
 
 const nothingMore = { keys: [], args: [] }
 
+// How many keys of the server one page looks at, locks or not.
+const PAGE = 250
+
+const isForeign = ({ outcome, retryable }: CacheBackendError) => outcome === "Rejected" && !retryable
+
 export const make = (
   connection: Connection,
   { grant, identified, keysOf, notHeld }: Requests,
   subscriber: Subscriber,
   names: Names
 ): Leases => {
+  const { keyPrefix = "" } = connection.client.options
   const release = (operation: string, key: string, token: string) =>
     Effect.flatMap(
       identified(operation, (args) => run(operation, Scripts.release, key, token, ...args)),
@@ -32,19 +38,31 @@ export const make = (
   const run = (operation: string, script: Scripts.Script, key: string, ...args: ReadonlyArray<string>) =>
     connection.run(operation, script, keysOf(names.escape(key)), args)
 
-  const inspect = (key: string) =>
-    Effect.map(run("inspect", Scripts.inspect, key), (reply): Option.Option<Inspected> => {
-      const [tag, token = "", fence, remaining, tickets, holder = ""] = words(reply, 5)
+  const inspectEntry = (operation: string, escaped: string) =>
+    Effect.map(connection.run(operation, Scripts.inspect, keysOf(escaped), []), (reply): Option.Option<Inspected> => {
+      const [tag, token = "", fence, remaining, tickets, revoked, holder = ""] = words(reply, 6)
       return tag === "held"
         ? Option.some({
           token,
           fencingToken: Number(fence),
           remainingMillis: fromMillis(remaining),
           holder: Holder.fromText(holder),
-          queueLength: Number(tickets)
+          queueLength: Number(tickets),
+          ...revoked === "-" ? undefined : { revokedMillis: Number(revoked) }
         })
         : Option.none()
     })
+
+  // In the name of the holder that was seen: a client that sends it twice must not reach the next one as well.
+  const inNameOfHolder = (
+    operation: string,
+    key: string,
+    ask: (token: string) => Effect.Effect<boolean, CacheBackendError>
+  ) =>
+    Effect.flatMap(
+      inspectEntry(operation, names.escape(key)),
+      Option.match({ onNone: () => Effect.succeed(false), onSome: ({ token }) => ask(token) })
+    )
 
   return {
     acquire: (request) => grant<never>("acquire", Scripts.acquire, request, nothingMore, constUndefined),
@@ -59,9 +77,13 @@ export const make = (
           mode
         ]),
         (reply): Effect.Effect<Renewed | NotHeld, CacheBackendError> => {
-          const [tag, remaining] = reply.split(" ")
+          const [tag, remaining, revoked] = reply.split(" ")
           return tag === "renewed"
-            ? Effect.succeed({ _tag: "Renewed", remainingMillis: fromMillis(remaining) })
+            ? Effect.succeed({
+              _tag: "Renewed",
+              remainingMillis: fromMillis(remaining),
+              ...revoked === undefined ? undefined : { revokedMillis: Number(revoked) }
+            })
             : notHeld("renew", tag)
         }
       ),
@@ -75,16 +97,46 @@ export const make = (
           connection.runWhole("withdraw", Scripts.withdraw, keysOf(names.escape(key)), [token, ...args])))
       }),
 
-    inspect,
+    inspect: (key) => inspectEntry("inspect", names.escape(key)),
 
-    // In the name of the holder that was seen: a client that sends it twice must not free the next one as well.
-    forceRelease: (key) =>
+    list: (prefix, cursor = "0") =>
       Effect.flatMap(
-        inspect(key),
-        Option.match({
-          onNone: () => Effect.succeed(false),
-          onSome: ({ token }) => Effect.map(release("forceRelease", key, token), ({ _tag }) => _tag === "Released")
-        })
-      )
+        connection.call("list", () =>
+          connection.client.scan(cursor, "MATCH", names.lockPattern(prefix, keyPrefix), "COUNT", PAGE)),
+        ([next, found]) =>
+          Effect.map(
+            Effect.forEach(new Set(found), (name) => {
+              const { escaped, key } = names.ofLock(name, keyPrefix)
+              // Something else under such a name is no lock.
+              const seen = Effect.catchIf(inspectEntry("list", escaped), isForeign, () =>
+                Effect.succeed(Option.none<Inspected>()))
+              return Effect.map(seen, Option.map((lock) => ({ key, ...lock })))
+            }, { concurrency: "unbounded" }),
+            (locks): Page => ({
+              locks: locks.flatMap(Option.toArray).filter(({ key }) =>
+                key.startsWith(prefix)
+              ),
+              next: next === "0" ? undefined : next
+            })
+          )
+      ),
+
+    forceRelease: (key) =>
+      inNameOfHolder("forceRelease", key, (token) =>
+        Effect.flatMap(release("forceRelease", key, token), ({ _tag }) => {
+          if (_tag === "NotHeld") return Effect.succeed(false)
+          const notice = connection.run("forceRelease", Scripts.notify, [], [names.notices, token])
+          // It is free whether or not its owner hears of it.
+          return Effect.as(Effect.ignoreCause(notice), true)
+        })),
+
+    revoke: (key, graceMillis) =>
+      inNameOfHolder("revoke", key, (token) =>
+        Effect.map(
+          run("revoke", Scripts.revoke, key, token, toMillis(graceMillis), names.notices),
+          (reply) => reply === "revoked"
+        )),
+
+    watchNotices: subscriber.watchNotices
   }
 }

@@ -104,10 +104,13 @@ export const make = (
       instead: (reply: Buffer) => A | undefined
     ) =>
       Effect.suspend((): Effect.Effect<GrantedLookup | Contended | A, CacheBackendError> => {
-        const { key, ticketMillis, token, withinMillis } = request
+        const { key, stealAfterMillis = Infinity, ticketMillis, token, withinMillis } = request
         checkToken(token)
         const escaped = names.escape(key)
         const keys = [...keysOf(escaped), ...more.keys]
+        const stealArgs = stealAfterMillis === Infinity
+          ? []
+          : [String(Math.ceil(stealAfterMillis * 1000)), names.notices]
         const until = connection.now() + withinMillis
         // Opened before the request leaves: a turn may come before its answer.
         const opened = ticketMillis > 0 && subscriber.open(escaped, token)
@@ -125,7 +128,8 @@ export const make = (
             subscriber.channel,
             Holder.toText(request.holder),
             ...gateArgs,
-            ...more.args
+            ...more.args,
+            ...stealArgs
           ]
           return Effect.flatMap(connection.runBytes(operation, script, keys, args), (reply) => {
             const other = instead(reply)
@@ -133,7 +137,7 @@ export const make = (
               if (opened) subscriber.close(escaped, token)
               return Effect.succeed(other)
             }
-            const [tag, micros, first, second, rest = ""] = words(reply.toString(), 4)
+            const [tag, micros, first, second, third, rest = ""] = words(reply.toString(), 5)
             if (tag !== "granted" && tag !== "contended" && tag !== "late" && tag !== "closed") {
               return strange(operation)
             }
@@ -144,7 +148,7 @@ export const make = (
                 _tag: "Granted",
                 fencingToken: Number(first),
                 remainingMillis: fromMillis(second),
-                version: Number(rest)
+                version: Number(third)
               })
             }
             if (tag === "contended") {
@@ -152,6 +156,7 @@ export const make = (
                 _tag: "Contended",
                 remainingMillis: fromMillis(first),
                 queuedAhead: Number(second),
+                heldMillis: Number(third),
                 holder: Holder.fromText(rest)
               })
             }

@@ -7,29 +7,34 @@ export interface Script {
 }
 
 export const acquire: Script = {
-  sha1: "84bbb78cc9b6a8911ed85438112ed9a55fda2aca",
+  sha1: "d36dbf33af5f16aa535b05f5cdecebf125a87d7e",
   lua: `-- Grants the lock if it is free and no live ticket that can hear of it stands before the caller's; else hands it to
--- that ticket; else, if it is held, keeps a ticket for the caller if asked to.
+-- that ticket; else, if it is held, keeps a ticket for the caller if asked to. A lock that may be stolen is as good as
+-- free; its former owner is told.
 --
 -- KEYS  1 lock  2 fence  3 queue  4 marker
 -- ARGV  1 token  2 lease in ms, 0 = without end  3 latest server time to grant at, in us
 --       4 ticket in ms, 0 = do not queue  5 channel to wake  6 holder as text
 --       7 what counts as forgetting: "restart", "any", "off"  8 run of the server, "-" = ask it
 --       9 guard time in us  10 until when nothing is granted, as the caller knows it, in us
+--       11 how old a lock may be stolen, in us, none = never  12 channel to tell its former owner on
 -- Reply "granted MICROS FENCE REMAINING": the server's time in us, the lease in ms, -1 = without end
---       "contended MICROS REMAINING AHEAD HOLDER": the live tickets ahead
+--       "contended MICROS REMAINING AHEAD HELD HOLDER": the live tickets ahead, the age of the lock in ms
 --       "late MICROS": nothing was done
 --       "closed MICROS UNTIL": the store has forgotten locks and grants none until then
 -- >>> shared/record.lua (written by scripts/codegen.mjs)
 -- Everything is read before anything is written, so that a key of a wrong type changes nothing.
 local record = redis.call("GET", KEYS[1])
 local queue = redis.call("LRANGE", KEYS[3], 0, -1)
-local fence, owner, holder
+local fence, owner, holder, revoked
 if record then
   fence, owner, holder = string.match(record, "^(%d+) (%S+) (.*)$")
   if not owner then
     return redis.error_reply("WRONGTYPE The key of this lock holds something that effect-lock did not write")
   end
+  -- Of a lock that was revoked, the holder is written behind the time at which it is taken away, in us.
+  local at, text = string.match(holder, "^@(%d+) (.*)$")
+  if at then revoked, holder = tonumber(at), text end
 end
 -- <<< shared/record.lua
 -- The common case by itself, because what follows costs three times as much: nobody has the lock, nobody waits for it,
@@ -108,7 +113,7 @@ local function handOver(me)
   end
 end
 -- <<< shared/hand-over.lua
-local mode, run, guard, known = unpack(ARGV, 7)
+local mode, run, guard, known, stealAfter, notices = unpack(ARGV, 7)
 -- >>> shared/gate.lua
 -- Until when, in server time, nothing is granted because holders of before may still believe in locks that the store
 -- has forgotten; 0 = nothing of the kind. And the marker to write, if it is to be another. The marker, "run until", says
@@ -133,7 +138,8 @@ local function gate(key, last)
 end
 -- <<< shared/gate.lua
 -- >>> shared/take.lua (written by scripts/codegen.mjs)
--- Grants the lock to the caller, or hands it to whoever is first, or keeps a ticket. Returns the reply.
+-- Grants the lock to the caller, or hands it to whoever is first, or keeps a ticket. Returns the reply. A fence is the
+-- time of its grant; of a clock that was set back it is later, and the lock younger than it is.
 local function take()
   local me, lease, text = ARGV[1], ARGV[2], ARGV[6]
   local micros = string.format("%.0f", now)
@@ -144,7 +150,9 @@ local function take()
   for _, ticket in ipairs(waiting) do
     if ticket.token == me then mine = ticket end
   end
-  if not owner then
+  local held = owner and math.max(now - fence, 0)
+  local robbed = owner and stealAfter and held >= tonumber(stealAfter) and owner
+  if not owner or robbed then
     local closed, due = gate(KEYS[4], now)
     if not closed then return due end
     if due then redis.call("SET", KEYS[4], due) end
@@ -159,6 +167,8 @@ local function take()
       end
       handOver(me)
     end
+    held = 0
+    if robbed then redis.call("PUBLISH", notices, robbed) end
     if owner == me then
       return "granted " .. micros .. " " .. fence .. " " .. (lease == "0" and "-1" or lease)
     end
@@ -182,7 +192,8 @@ local function take()
     -- The queue lasts as long as its longest ticket, so that nothing is left when everybody is gone.
     redis.call("PEXPIRE", KEYS[3], math.max(ticketMillis, redis.call("PTTL", KEYS[3])))
   end
-  return table.concat({"contended", micros, redis.call("PTTL", KEYS[1]), ahead, holder}, " ")
+  local heldMillis = string.format("%.0f", math.floor(held / 1000))
+  return table.concat({"contended", micros, redis.call("PTTL", KEYS[1]), ahead, heldMillis, holder}, " ")
 end
 -- <<< shared/take.lua
 return take()
@@ -430,11 +441,11 @@ return micros .. " " .. run .. " " .. string.format("%.0f", closed)
 }
 
 export const getOrAcquire: Script = {
-  sha1: "31ef01b8d7d719555c5d586585fe3dfec3a202bd",
+  sha1: "99a9f9794b064808696822f29184d03b9d50b549",
   lua: `-- The value if it is newer than the one that the caller has seen; else as acquire.lua.
 --
 -- KEYS  1 lock  2 fence  3 queue  4 marker  5 value
--- ARGV  1-10 as acquire.lua  11 version that was seen, 0 = any value will do
+-- ARGV  1-10 as acquire.lua  11 version that was seen, 0 = any value will do  12-13 as the last two of acquire.lua
 -- Reply the value, as it is stored
 --       else as acquire.lua, where "granted ..." ends with the version of the value that is there, 0 = none
 -- >>> shared/value.lua (written by scripts/codegen.mjs)
@@ -471,12 +482,15 @@ if version > tonumber(ARGV[11]) then return value end
 -- Everything is read before anything is written, so that a key of a wrong type changes nothing.
 local record = redis.call("GET", KEYS[1])
 local queue = redis.call("LRANGE", KEYS[3], 0, -1)
-local fence, owner, holder
+local fence, owner, holder, revoked
 if record then
   fence, owner, holder = string.match(record, "^(%d+) (%S+) (.*)$")
   if not owner then
     return redis.error_reply("WRONGTYPE The key of this lock holds something that effect-lock did not write")
   end
+  -- Of a lock that was revoked, the holder is written behind the time at which it is taken away, in us.
+  local at, text = string.match(holder, "^@(%d+) (.*)$")
+  if at then revoked, holder = tonumber(at), text end
 end
 -- <<< shared/record.lua
 -- >>> shared/queue.lua (written by scripts/codegen.mjs)
@@ -541,7 +555,7 @@ local function handOver(me)
   end
 end
 -- <<< shared/hand-over.lua
-local mode, run, guard, known = unpack(ARGV, 7)
+local mode, run, guard, known, _, stealAfter, notices = unpack(ARGV, 7)
 -- >>> shared/gate.lua
 -- Until when, in server time, nothing is granted because holders of before may still believe in locks that the store
 -- has forgotten; 0 = nothing of the kind. And the marker to write, if it is to be another. The marker, "run until", says
@@ -566,7 +580,8 @@ local function gate(key, last)
 end
 -- <<< shared/gate.lua
 -- >>> shared/take.lua (written by scripts/codegen.mjs)
--- Grants the lock to the caller, or hands it to whoever is first, or keeps a ticket. Returns the reply.
+-- Grants the lock to the caller, or hands it to whoever is first, or keeps a ticket. Returns the reply. A fence is the
+-- time of its grant; of a clock that was set back it is later, and the lock younger than it is.
 local function take()
   local me, lease, text = ARGV[1], ARGV[2], ARGV[6]
   local micros = string.format("%.0f", now)
@@ -577,7 +592,9 @@ local function take()
   for _, ticket in ipairs(waiting) do
     if ticket.token == me then mine = ticket end
   end
-  if not owner then
+  local held = owner and math.max(now - fence, 0)
+  local robbed = owner and stealAfter and held >= tonumber(stealAfter) and owner
+  if not owner or robbed then
     local closed, due = gate(KEYS[4], now)
     if not closed then return due end
     if due then redis.call("SET", KEYS[4], due) end
@@ -592,6 +609,8 @@ local function take()
       end
       handOver(me)
     end
+    held = 0
+    if robbed then redis.call("PUBLISH", notices, robbed) end
     if owner == me then
       return "granted " .. micros .. " " .. fence .. " " .. (lease == "0" and "-1" or lease)
     end
@@ -615,7 +634,8 @@ local function take()
     -- The queue lasts as long as its longest ticket, so that nothing is left when everybody is gone.
     redis.call("PEXPIRE", KEYS[3], math.max(ticketMillis, redis.call("PTTL", KEYS[3])))
   end
-  return table.concat({"contended", micros, redis.call("PTTL", KEYS[1]), ahead, holder}, " ")
+  local heldMillis = string.format("%.0f", math.floor(held / 1000))
+  return table.concat({"contended", micros, redis.call("PTTL", KEYS[1]), ahead, heldMillis, holder}, " ")
 end
 -- <<< shared/take.lua
 local reply = take()
@@ -625,22 +645,26 @@ return reply
 }
 
 export const inspect: Script = {
-  sha1: "59b93ea149eae83d3ecd86e1b0ee6455d8a818cd",
+  sha1: "1b99c9dee92092866995ee3420297fb1c5bcc827",
   lua: `-- Who holds the lock. Writes nothing.
 --
 -- KEYS  1 lock  2 fence  3 queue
--- Reply "held TOKEN FENCE REMAINING TICKETS HOLDER": the lease in ms, -1 = without end, the live tickets
+-- Reply "held TOKEN FENCE REMAINING TICKETS REVOKED HOLDER": the lease in ms, -1 = without end, the live tickets, how
+--       long until it is taken away in ms, "-" = it is not revoked
 --       "free"
 -- >>> shared/record.lua (written by scripts/codegen.mjs)
 -- Everything is read before anything is written, so that a key of a wrong type changes nothing.
 local record = redis.call("GET", KEYS[1])
 local queue = redis.call("LRANGE", KEYS[3], 0, -1)
-local fence, owner, holder
+local fence, owner, holder, revoked
 if record then
   fence, owner, holder = string.match(record, "^(%d+) (%S+) (.*)$")
   if not owner then
     return redis.error_reply("WRONGTYPE The key of this lock holds something that effect-lock did not write")
   end
+  -- Of a lock that was revoked, the holder is written behind the time at which it is taken away, in us.
+  local at, text = string.match(holder, "^@(%d+) (.*)$")
+  if at then revoked, holder = tonumber(at), text end
 end
 -- <<< shared/record.lua
 -- >>> shared/queue.lua (written by scripts/codegen.mjs)
@@ -666,7 +690,8 @@ for _, entry in ipairs(queue) do
 end
 -- <<< shared/queue.lua
 if not owner then return "free" end
-return table.concat({"held", owner, fence, redis.call("PTTL", KEYS[1]), #waiting, holder}, " ")
+local left = revoked and string.format("%.0f", math.max(math.floor((revoked - now) / 1000), 0)) or "-"
+return table.concat({"held", owner, fence, redis.call("PTTL", KEYS[1]), #waiting, left, holder}, " ")
 `
 }
 
@@ -715,8 +740,19 @@ return current > 0 and "1" or "0"
 `
 }
 
+export const notify: Script = {
+  sha1: "1b4bb8b79e41e4dad166fafd5e2fae2e62693844",
+  lua: `-- Tells the owner of a token that its lock was taken away.
+--
+-- ARGV  1 channel  2 token
+-- Reply "notified"
+redis.call("PUBLISH", ARGV[1], ARGV[2])
+return "notified"
+`
+}
+
 export const release: Script = {
-  sha1: "72ef3cdcc542ddd6eb0b60bd921db7cab34899f5",
+  sha1: "df295b90f39c1d5e41d02fade264096062c4230f",
   lua: `-- Frees the lock if the token holds it, and hands it to the first live ticket that can hear of it, unless the store
 -- has forgotten locks.
 --
@@ -727,12 +763,15 @@ export const release: Script = {
 -- Everything is read before anything is written, so that a key of a wrong type changes nothing.
 local record = redis.call("GET", KEYS[1])
 local queue = redis.call("LRANGE", KEYS[3], 0, -1)
-local fence, owner, holder
+local fence, owner, holder, revoked
 if record then
   fence, owner, holder = string.match(record, "^(%d+) (%S+) (.*)$")
   if not owner then
     return redis.error_reply("WRONGTYPE The key of this lock holds something that effect-lock did not write")
   end
+  -- Of a lock that was revoked, the holder is written behind the time at which it is taken away, in us.
+  local at, text = string.match(holder, "^@(%d+) (.*)$")
+  if at then revoked, holder = tonumber(at), text end
 end
 -- <<< shared/record.lua
 if not owner then return "vanished" end
@@ -833,27 +872,100 @@ return "released"
 }
 
 export const renew: Script = {
-  sha1: "adb731de8ed4985fefd1a17b540f1f9cc905071c",
-  lua: `-- Renews the lease if the token holds it; never creates one.
+  sha1: "cece1a20c4630343bc2c1f8207fa558c70fa0d5a",
+  lua: `-- Renews the lease if the token holds it; never creates one. Of a lock that was revoked, up to when it is taken away.
 --
 -- KEYS  1 lock
 -- ARGV  1 token  2 lease in ms, 0 = without end  3 "extend", "atLeast" or "add"
 -- Reply "renewed REMAINING": the lease in ms, -1 = without end
+--       "renewed REMAINING REVOKED": and how long until it is taken away, in ms
 --       "stolen" or "vanished"
 local record = redis.call("GET", KEYS[1])
 if not record then return "vanished" end
 if string.match(record, "^%d+ (%S+) ") ~= ARGV[1] then return "stolen" end
-
+local revoked = string.match(record, "^%d+ %S+ @(%d+) ")
 local lease = tonumber(ARGV[2])
 local left = redis.call("PTTL", KEYS[1])
 if lease == 0 or (left == -1 and ARGV[3] ~= "extend") then
+  lease = math.huge
+elseif ARGV[3] == "atLeast" then
+  lease = math.max(left, lease)
+elseif ARGV[3] == "add" then
+  lease = left + lease
+end
+if revoked then
+  local clock = redis.call("TIME")
+  local most = math.max(math.floor((revoked - clock[1] * 1000000 - clock[2]) / 1000), 1)
+  lease = math.min(lease, most)
+  redis.call("PEXPIRE", KEYS[1], string.format("%.0f", lease))
+  return string.format("renewed %.0f %.0f", lease, most)
+end
+if lease == math.huge then
   redis.call("PERSIST", KEYS[1])
   return "renewed -1"
 end
-if ARGV[3] == "atLeast" then lease = math.max(left, lease) end
-if ARGV[3] == "add" then lease = left + lease end
-redis.call("PEXPIRE", KEYS[1], lease)
+redis.call("PEXPIRE", KEYS[1], string.format("%.0f", lease))
 return "renewed " .. string.format("%.0f", lease)
+`
+}
+
+export const revoke: Script = {
+  sha1: "f67509b2455b52d660c0d248afed199be34b96da",
+  lua: `-- Notes in the record when the lock is taken away from the token that holds it, shortens the lease so that it ends by
+-- then, and tells its owner and those who wait. Repeated, the earliest time counts.
+--
+-- KEYS  1 lock  2 fence  3 queue
+-- ARGV  1 token  2 how long its owner may go on, in ms  3 channel to tell it on
+-- Reply "revoked" or "free"
+-- >>> shared/record.lua
+-- Everything is read before anything is written, so that a key of a wrong type changes nothing.
+local record = redis.call("GET", KEYS[1])
+local queue = redis.call("LRANGE", KEYS[3], 0, -1)
+local fence, owner, holder, revoked
+if record then
+  fence, owner, holder = string.match(record, "^(%d+) (%S+) (.*)$")
+  if not owner then
+    return redis.error_reply("WRONGTYPE The key of this lock holds something that effect-lock did not write")
+  end
+  -- Of a lock that was revoked, the holder is written behind the time at which it is taken away, in us.
+  local at, text = string.match(holder, "^@(%d+) (.*)$")
+  if at then revoked, holder = tonumber(at), text end
+end
+-- <<< shared/record.lua
+-- >>> shared/queue.lua
+local clock = redis.call("TIME")
+local now = clock[1] * 1000000 + clock[2]
+local lastFence = tonumber(string.match(redis.call("GET", KEYS[2]) or "0", "^%d+$"))
+if not lastFence or lastFence >= 9007199254740991 then
+  return redis.error_reply("WRONGTYPE The fence of this lock holds something that effect-lock did not write")
+end
+local nextFence = string.format("%.0f", math.max(lastFence + 1, now))
+-- A ticket is "token expires lease channel holder", its times in us and ms.
+local waiting, dead = {}, {}
+for _, entry in ipairs(queue) do
+  local token, expires, lease, channel, text = string.match(entry, "^(%S+) (%d+) (%d+) (%S+) (.*)$")
+  if not token or #lease > 14 then
+    return redis.error_reply("WRONGTYPE The queue of this lock holds something that effect-lock did not write")
+  end
+  if tonumber(expires) > now then
+    waiting[#waiting + 1] = {token = token, lease = lease, channel = channel, holder = text, entry = entry}
+  else
+    dead[#dead + 1] = entry
+  end
+end
+-- <<< shared/queue.lua
+if owner ~= ARGV[1] then return "free" end
+local at = math.min(now + ARGV[2] * 1000, revoked or math.huge)
+local lease = math.max(math.floor((at - now) / 1000), 1)
+local left = redis.call("PTTL", KEYS[1])
+if left > 0 then lease = math.min(left, lease) end
+local mark = string.format(" @%.0f ", at)
+redis.call("SET", KEYS[1], fence .. " " .. owner .. mark .. holder, "PX", string.format("%.0f", lease))
+redis.call("PUBLISH", ARGV[3], owner)
+for _, ticket in ipairs(waiting) do
+  redis.call("PUBLISH", ticket.channel, table.concat({ticket.token, "look", "0", KEYS[1]}, " "))
+end
+return "revoked"
 `
 }
 
@@ -896,7 +1008,7 @@ return write(KEYS[1], versionOf(textOf("GETRANGE", KEYS[1], 0, 16)), ARGV[1], AR
 }
 
 export const settle: Script = {
-  sha1: "6839e88af128f23a95829b8906fbfa74ead5de73",
+  sha1: "b3145c4f19096be8295d7654bd3806ba17c56afb",
   lua: `-- Ends a lookup: if the token holds the lock, stores the value unless a newer one is there, frees the lock, drops all
 -- tickets and tells their owners.
 --
@@ -911,12 +1023,15 @@ export const settle: Script = {
 -- Everything is read before anything is written, so that a key of a wrong type changes nothing.
 local record = redis.call("GET", KEYS[1])
 local queue = redis.call("LRANGE", KEYS[3], 0, -1)
-local fence, owner, holder
+local fence, owner, holder, revoked
 if record then
   fence, owner, holder = string.match(record, "^(%d+) (%S+) (.*)$")
   if not owner then
     return redis.error_reply("WRONGTYPE The key of this lock holds something that effect-lock did not write")
   end
+  -- Of a lock that was revoked, the holder is written behind the time at which it is taken away, in us.
+  local at, text = string.match(holder, "^@(%d+) (.*)$")
+  if at then revoked, holder = tonumber(at), text end
 end
 -- <<< shared/record.lua
 if not owner then return "vanished" end
@@ -1060,7 +1175,7 @@ return "settled " .. version
 }
 
 export const withdraw: Script = {
-  sha1: "451a7b3dfbe66c4e54e929613ff341000cdefd43",
+  sha1: "402195b0786fc15cb47033fa9c8eca739adfebe6",
   lua: `-- Undoes whatever the token may have: its ticket, and its lock as release does. Where the lock is free, the next
 -- waiter is told, because the one that leaves may be the one that was told before; not if the store has forgotten locks.
 --
@@ -1071,12 +1186,15 @@ export const withdraw: Script = {
 -- Everything is read before anything is written, so that a key of a wrong type changes nothing.
 local record = redis.call("GET", KEYS[1])
 local queue = redis.call("LRANGE", KEYS[3], 0, -1)
-local fence, owner, holder
+local fence, owner, holder, revoked
 if record then
   fence, owner, holder = string.match(record, "^(%d+) (%S+) (.*)$")
   if not owner then
     return redis.error_reply("WRONGTYPE The key of this lock holds something that effect-lock did not write")
   end
+  -- Of a lock that was revoked, the holder is written behind the time at which it is taken away, in us.
+  local at, text = string.match(holder, "^@(%d+) (.*)$")
+  if at then revoked, holder = tonumber(at), text end
 end
 -- <<< shared/record.lua
 -- >>> shared/queue.lua (written by scripts/codegen.mjs)

@@ -1,8 +1,9 @@
 /**
  * Wake-ups. One connection listens to one channel, which is this layer's own;
  * every ticket names it. A mailbox keeps what came for a ticket until it is
- * awaited. While somebody watches, it listens to the announcements of changed
- * values too.
+ * awaited. It also listens to what owners are told of the locks they hold, on a
+ * channel that all layers share, and while somebody watches, to the
+ * announcements of changed values.
  *
  * Messages are hints: none is needed for a waiter to go on, because it looks by
  * itself, and one that comes twice or late changes nothing. A lock that was
@@ -36,6 +37,8 @@ export interface Subscriber {
   readonly watch: (
     changed: (key: string | undefined, version: number) => void
   ) => Effect.Effect<void, never, Scope.Scope>
+  /** Calls `hear` with the token of each owner that is told something. */
+  readonly watchNotices: (hear: (token: string) => void) => Effect.Effect<void, never, Scope.Scope>
   /** Completes with the first subscription. */
   readonly subscribed: Effect.Effect<void, CacheBackendError>
 }
@@ -45,11 +48,12 @@ const idOf = (escaped: string, token: string) => `${token} ${escaped}`
 export const make = Effect.fnUntraced(function*(
   client: Client,
   connection: Connection,
-  channels: { readonly wake: string; readonly changes: string },
+  channels: { readonly wake: string; readonly changes: string; readonly notices: string },
   failure: Failure
 ) {
   const channel = channels.wake
   const watchers = new Set<(key: string | undefined, version: number) => void>()
+  const hearers = new Set<(token: string) => void>()
   const mailboxes = new Map<string, Mailbox>()
   const first = Deferred.makeUnsafe<void, CacheBackendError>()
 
@@ -69,7 +73,7 @@ export const make = Effect.fnUntraced(function*(
 
   // The driver loses a subscription that is sent before the connection is ready.
   const onReady = () => {
-    client.subscribe(channel).then(onSubscribed, (cause: unknown) => {
+    client.subscribe(channel, channels.notices).then(onSubscribed, (cause: unknown) => {
       Deferred.doneUnsafe(first, Effect.fail(failure("connect", cause)))
       if (client.status === "ready") client.disconnect(true)
     })
@@ -96,7 +100,12 @@ export const make = Effect.fnUntraced(function*(
   // A line, and after some the bytes of a result. "token settled version key" and "token look version key", as
   // settle.lua writes it; "token fence lease micros key", as shared/hand-over.lua does.
   const onMessage = (from: Buffer, bytes: Buffer) => {
-    if (from.toString() === channels.changes) return onChange(bytes.toString())
+    const source = from.toString()
+    if (source === channels.changes) return onChange(bytes.toString())
+    if (source === channels.notices) {
+      for (const hear of hearers) hear(bytes.toString())
+      return
+    }
     const receivedAt = connection.now()
     const newline = bytes.indexOf("\n")
     const message = bytes.toString("utf8", 0, newline < 0 ? bytes.length : newline)
@@ -130,6 +139,7 @@ export const make = Effect.fnUntraced(function*(
     Effect.sync(() => {
       mailboxes.clear()
       watchers.clear()
+      hearers.clear()
     })
   )
 
@@ -143,6 +153,11 @@ export const make = Effect.fnUntraced(function*(
           subscribeToChanges()
         }),
         () => Effect.sync(() => watchers.delete(changed))
+      )),
+    watchNotices: (hear) =>
+      Effect.asVoid(Effect.acquireRelease(
+        Effect.sync(() => hearers.add(hear)),
+        () => Effect.sync(() => hearers.delete(hear))
       )),
     open: (escaped, token) => {
       const id = idOf(escaped, token)

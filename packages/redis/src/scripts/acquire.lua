@@ -1,25 +1,30 @@
 -- Grants the lock if it is free and no live ticket that can hear of it stands before the caller's; else hands it to
--- that ticket; else, if it is held, keeps a ticket for the caller if asked to.
+-- that ticket; else, if it is held, keeps a ticket for the caller if asked to. A lock that may be stolen is as good as
+-- free; its former owner is told.
 --
 -- KEYS  1 lock  2 fence  3 queue  4 marker
 -- ARGV  1 token  2 lease in ms, 0 = without end  3 latest server time to grant at, in us
 --       4 ticket in ms, 0 = do not queue  5 channel to wake  6 holder as text
 --       7 what counts as forgetting: "restart", "any", "off"  8 run of the server, "-" = ask it
 --       9 guard time in us  10 until when nothing is granted, as the caller knows it, in us
+--       11 how old a lock may be stolen, in us, none = never  12 channel to tell its former owner on
 -- Reply "granted MICROS FENCE REMAINING": the server's time in us, the lease in ms, -1 = without end
---       "contended MICROS REMAINING AHEAD HOLDER": the live tickets ahead
+--       "contended MICROS REMAINING AHEAD HELD HOLDER": the live tickets ahead, the age of the lock in ms
 --       "late MICROS": nothing was done
 --       "closed MICROS UNTIL": the store has forgotten locks and grants none until then
 -- >>> shared/record.lua (written by scripts/codegen.mjs)
 -- Everything is read before anything is written, so that a key of a wrong type changes nothing.
 local record = redis.call("GET", KEYS[1])
 local queue = redis.call("LRANGE", KEYS[3], 0, -1)
-local fence, owner, holder
+local fence, owner, holder, revoked
 if record then
   fence, owner, holder = string.match(record, "^(%d+) (%S+) (.*)$")
   if not owner then
     return redis.error_reply("WRONGTYPE The key of this lock holds something that effect-lock did not write")
   end
+  -- Of a lock that was revoked, the holder is written behind the time at which it is taken away, in us.
+  local at, text = string.match(holder, "^@(%d+) (.*)$")
+  if at then revoked, holder = tonumber(at), text end
 end
 -- <<< shared/record.lua
 -- The common case by itself, because what follows costs three times as much: nobody has the lock, nobody waits for it,
@@ -98,7 +103,7 @@ local function handOver(me)
   end
 end
 -- <<< shared/hand-over.lua
-local mode, run, guard, known = unpack(ARGV, 7)
+local mode, run, guard, known, stealAfter, notices = unpack(ARGV, 7)
 -- >>> shared/gate.lua
 -- Until when, in server time, nothing is granted because holders of before may still believe in locks that the store
 -- has forgotten; 0 = nothing of the kind. And the marker to write, if it is to be another. The marker, "run until", says
@@ -123,7 +128,8 @@ local function gate(key, last)
 end
 -- <<< shared/gate.lua
 -- >>> shared/take.lua (written by scripts/codegen.mjs)
--- Grants the lock to the caller, or hands it to whoever is first, or keeps a ticket. Returns the reply.
+-- Grants the lock to the caller, or hands it to whoever is first, or keeps a ticket. Returns the reply. A fence is the
+-- time of its grant; of a clock that was set back it is later, and the lock younger than it is.
 local function take()
   local me, lease, text = ARGV[1], ARGV[2], ARGV[6]
   local micros = string.format("%.0f", now)
@@ -134,7 +140,9 @@ local function take()
   for _, ticket in ipairs(waiting) do
     if ticket.token == me then mine = ticket end
   end
-  if not owner then
+  local held = owner and math.max(now - fence, 0)
+  local robbed = owner and stealAfter and held >= tonumber(stealAfter) and owner
+  if not owner or robbed then
     local closed, due = gate(KEYS[4], now)
     if not closed then return due end
     if due then redis.call("SET", KEYS[4], due) end
@@ -149,6 +157,8 @@ local function take()
       end
       handOver(me)
     end
+    held = 0
+    if robbed then redis.call("PUBLISH", notices, robbed) end
     if owner == me then
       return "granted " .. micros .. " " .. fence .. " " .. (lease == "0" and "-1" or lease)
     end
@@ -172,7 +182,8 @@ local function take()
     -- The queue lasts as long as its longest ticket, so that nothing is left when everybody is gone.
     redis.call("PEXPIRE", KEYS[3], math.max(ticketMillis, redis.call("PTTL", KEYS[3])))
   end
-  return table.concat({"contended", micros, redis.call("PTTL", KEYS[1]), ahead, holder}, " ")
+  local heldMillis = string.format("%.0f", math.floor(held / 1000))
+  return table.concat({"contended", micros, redis.call("PTTL", KEYS[1]), ahead, heldMillis, holder}, " ")
 end
 -- <<< shared/take.lua
 return take()

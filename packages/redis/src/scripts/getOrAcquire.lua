@@ -1,7 +1,7 @@
 -- The value if it is newer than the one that the caller has seen; else as acquire.lua.
 --
 -- KEYS  1 lock  2 fence  3 queue  4 marker  5 value
--- ARGV  1-10 as acquire.lua  11 version that was seen, 0 = any value will do
+-- ARGV  1-10 as acquire.lua  11 version that was seen, 0 = any value will do  12-13 as the last two of acquire.lua
 -- Reply the value, as it is stored
 --       else as acquire.lua, where "granted ..." ends with the version of the value that is there, 0 = none
 -- >>> shared/value.lua (written by scripts/codegen.mjs)
@@ -38,12 +38,15 @@ if version > tonumber(ARGV[11]) then return value end
 -- Everything is read before anything is written, so that a key of a wrong type changes nothing.
 local record = redis.call("GET", KEYS[1])
 local queue = redis.call("LRANGE", KEYS[3], 0, -1)
-local fence, owner, holder
+local fence, owner, holder, revoked
 if record then
   fence, owner, holder = string.match(record, "^(%d+) (%S+) (.*)$")
   if not owner then
     return redis.error_reply("WRONGTYPE The key of this lock holds something that effect-lock did not write")
   end
+  -- Of a lock that was revoked, the holder is written behind the time at which it is taken away, in us.
+  local at, text = string.match(holder, "^@(%d+) (.*)$")
+  if at then revoked, holder = tonumber(at), text end
 end
 -- <<< shared/record.lua
 -- >>> shared/queue.lua (written by scripts/codegen.mjs)
@@ -108,7 +111,7 @@ local function handOver(me)
   end
 end
 -- <<< shared/hand-over.lua
-local mode, run, guard, known = unpack(ARGV, 7)
+local mode, run, guard, known, _, stealAfter, notices = unpack(ARGV, 7)
 -- >>> shared/gate.lua
 -- Until when, in server time, nothing is granted because holders of before may still believe in locks that the store
 -- has forgotten; 0 = nothing of the kind. And the marker to write, if it is to be another. The marker, "run until", says
@@ -133,7 +136,8 @@ local function gate(key, last)
 end
 -- <<< shared/gate.lua
 -- >>> shared/take.lua (written by scripts/codegen.mjs)
--- Grants the lock to the caller, or hands it to whoever is first, or keeps a ticket. Returns the reply.
+-- Grants the lock to the caller, or hands it to whoever is first, or keeps a ticket. Returns the reply. A fence is the
+-- time of its grant; of a clock that was set back it is later, and the lock younger than it is.
 local function take()
   local me, lease, text = ARGV[1], ARGV[2], ARGV[6]
   local micros = string.format("%.0f", now)
@@ -144,7 +148,9 @@ local function take()
   for _, ticket in ipairs(waiting) do
     if ticket.token == me then mine = ticket end
   end
-  if not owner then
+  local held = owner and math.max(now - fence, 0)
+  local robbed = owner and stealAfter and held >= tonumber(stealAfter) and owner
+  if not owner or robbed then
     local closed, due = gate(KEYS[4], now)
     if not closed then return due end
     if due then redis.call("SET", KEYS[4], due) end
@@ -159,6 +165,8 @@ local function take()
       end
       handOver(me)
     end
+    held = 0
+    if robbed then redis.call("PUBLISH", notices, robbed) end
     if owner == me then
       return "granted " .. micros .. " " .. fence .. " " .. (lease == "0" and "-1" or lease)
     end
@@ -182,7 +190,8 @@ local function take()
     -- The queue lasts as long as its longest ticket, so that nothing is left when everybody is gone.
     redis.call("PEXPIRE", KEYS[3], math.max(ticketMillis, redis.call("PTTL", KEYS[3])))
   end
-  return table.concat({"contended", micros, redis.call("PTTL", KEYS[1]), ahead, holder}, " ")
+  local heldMillis = string.format("%.0f", math.floor(held / 1000))
+  return table.concat({"contended", micros, redis.call("PTTL", KEYS[1]), ahead, heldMillis, holder}, " ")
 end
 -- <<< shared/take.lua
 local reply = take()

@@ -1,18 +1,22 @@
 -- Who holds the lock. Writes nothing.
 --
 -- KEYS  1 lock  2 fence  3 queue
--- Reply "held TOKEN FENCE REMAINING TICKETS HOLDER": the lease in ms, -1 = without end, the live tickets
+-- Reply "held TOKEN FENCE REMAINING TICKETS REVOKED HOLDER": the lease in ms, -1 = without end, the live tickets, how
+--       long until it is taken away in ms, "-" = it is not revoked
 --       "free"
 -- >>> shared/record.lua (written by scripts/codegen.mjs)
 -- Everything is read before anything is written, so that a key of a wrong type changes nothing.
 local record = redis.call("GET", KEYS[1])
 local queue = redis.call("LRANGE", KEYS[3], 0, -1)
-local fence, owner, holder
+local fence, owner, holder, revoked
 if record then
   fence, owner, holder = string.match(record, "^(%d+) (%S+) (.*)$")
   if not owner then
     return redis.error_reply("WRONGTYPE The key of this lock holds something that effect-lock did not write")
   end
+  -- Of a lock that was revoked, the holder is written behind the time at which it is taken away, in us.
+  local at, text = string.match(holder, "^@(%d+) (.*)$")
+  if at then revoked, holder = tonumber(at), text end
 end
 -- <<< shared/record.lua
 -- >>> shared/queue.lua (written by scripts/codegen.mjs)
@@ -38,4 +42,5 @@ for _, entry in ipairs(queue) do
 end
 -- <<< shared/queue.lua
 if not owner then return "free" end
-return table.concat({"held", owner, fence, redis.call("PTTL", KEYS[1]), #waiting, holder}, " ")
+local left = revoked and string.format("%.0f", math.max(math.floor((revoked - now) / 1000), 0)) or "-"
+return table.concat({"held", owner, fence, redis.call("PTTL", KEYS[1]), #waiting, left, holder}, " ")

@@ -2,6 +2,7 @@
 import type { AcquireRequest, CacheBackend, Leases, Lookups, Turn, Values } from "effect-lock/CacheBackend"
 import { CacheBackendError, type Outcome } from "effect-lock/LockError"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { Prng } from "./random.ts"
 import { now } from "./time.ts"
@@ -151,6 +152,18 @@ export const wrap = (
       }
     })
 
+  // In the name of the holder that was seen: sent twice or late it must not reach the next one as well.
+  const inNameOfHolder = (operation: string, key: string, run: Effect.Effect<boolean, CacheBackendError>) =>
+    Effect.flatMap(leases.inspect(key), (seen) => {
+      const token = Option.isSome(seen) ? seen.value.token : undefined
+      const still = Effect.map(leases.inspect(key), (now) => Option.isSome(now) && now.value.token === token)
+      return call(
+        operation,
+        () => Effect.flatMap(still, (is) => is ? run : Effect.succeed(false)),
+        "answers otherwise"
+      )
+    })
+
   return {
     leases: {
       acquire: granting("acquire", leases.acquire),
@@ -163,17 +176,10 @@ export const wrap = (
       release: (key, token) => call("release", () => leases.release(key, token), "answers otherwise"),
       withdraw: (key, token) => call("withdraw", () => leases.withdraw(key, token)),
       inspect: (key) => call("inspect", () => leases.inspect(key)),
-      // In the name of the holder that was seen: sent twice or late it must not free the next one as well.
-      forceRelease: (key) =>
-        Effect.flatMap(leases.inspect(key), (seen) =>
-          call(
-            "forceRelease",
-            () =>
-              seen._tag === "None"
-                ? Effect.succeed(false)
-                : Effect.map(leases.release(key, seen.value.token), ({ _tag }) => _tag === "Released"),
-            "answers otherwise"
-          ))
+      list: (prefix, cursor) => call("list", () => leases.list(prefix, cursor)),
+      watchNotices: leases.watchNotices,
+      forceRelease: (key) => inNameOfHolder("forceRelease", key, leases.forceRelease(key)),
+      revoke: (key, graceMillis) => inNameOfHolder("revoke", key, leases.revoke(key, graceMillis))
     },
     values: {
       get: (key) => call("get", () => values.get(key)),

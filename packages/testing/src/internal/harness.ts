@@ -155,6 +155,13 @@ export const inspect = (key: string) => Effect.flatMap(CacheBackend, ({ leases }
 
 export const forceRelease = (key: string) => Effect.flatMap(CacheBackend, ({ leases }) => leases.forceRelease(key))
 
+/** Takes the lock away so that its holder is not told, as a flush or an eviction does. */
+export const remove = Effect.fnUntraced(function*(key: string) {
+  const { leases } = yield* CacheBackend
+  const { token } = some(yield* leases.inspect(key), "a lock that is held")
+  assert.deepStrictEqual(yield* leases.release(key, token), { _tag: "Released" })
+})
+
 /** What must be there. */
 export const some = <A>(option: Option.Option<A>, what: string): A =>
   Option.isSome(option) ? option.value : assert.fail(`${what}: there is none`)

@@ -80,7 +80,11 @@ const remote = (
       release: (key, token) => there("release", key, token, leases.release(key, token)),
       withdraw: (key, token) => there("withdraw", key, token, leases.withdraw(key, token)),
       inspect: (key) => there("inspect", key, "", leases.inspect(key)),
+      list: leases.list,
       forceRelease: (key) => there("forceRelease", key, "", leases.forceRelease(key)),
+      revoke: (key, graceMillis) => there("revoke", key, "", leases.revoke(key, graceMillis)),
+      // All of them are lost here: a holder hears by its renewals.
+      watchNotices: () => Effect.void,
       awaitTurn: (key, token) =>
         Effect.callback((resume) => {
           const waiting = outside.run(there("awaitTurn", key, token, leases.awaitTurn(key, token)))

@@ -283,7 +283,7 @@ const ownership = [
       acquire: (request) =>
         Effect.flatMap(leases.inspect(request.key), (seen) =>
           Option.isSome(seen) && seen.value.token === request.token
-            ? Effect.succeed({ _tag: "Contended", queuedAhead: 0, ...seen.value })
+            ? Effect.succeed({ _tag: "Contended", queuedAhead: 0, heldMillis: 0, ...seen.value } as const)
             : leases.acquire(request))
     })
   ),

@@ -1,5 +1,5 @@
 /** Stores that have one fault each, which exploration must find. */
-import type { Leases } from "effect-lock/CacheBackend"
+import type { Leases, Renewed } from "effect-lock/CacheBackend"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -76,7 +76,7 @@ export const broken: ReadonlyArray<Broken> = [
         Effect.flatMap(leases.renew(request), (answer) =>
           answer._tag === "Renewed" || answer.reason === "Stolen"
             ? Effect.succeed(answer)
-            : Effect.map(leases.acquire({ ...request, ticketMillis: 0, holder }), () => ({
+            : Effect.map(leases.acquire({ ...request, ticketMillis: 0, holder }), (): Renewed => ({
               _tag: "Renewed",
               remainingMillis: request.leaseMillis
             })))

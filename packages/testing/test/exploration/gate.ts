@@ -88,6 +88,8 @@ export const make = (
 
   return {
     ...store,
+    // All of them are lost: a holder hears by its renewals.
+    watchNotices: () => Effect.void,
     acquire: (request) =>
       Effect.suspend(() => {
         const until = machine.now() + request.withinMillis

@@ -1,4 +1,5 @@
--- Grants the lock to the caller, or hands it to whoever is first, or keeps a ticket. Returns the reply.
+-- Grants the lock to the caller, or hands it to whoever is first, or keeps a ticket. Returns the reply. A fence is the
+-- time of its grant; of a clock that was set back it is later, and the lock younger than it is.
 local function take()
   local me, lease, text = ARGV[1], ARGV[2], ARGV[6]
   local micros = string.format("%.0f", now)
@@ -9,7 +10,9 @@ local function take()
   for _, ticket in ipairs(waiting) do
     if ticket.token == me then mine = ticket end
   end
-  if not owner then
+  local held = owner and math.max(now - fence, 0)
+  local robbed = owner and stealAfter and held >= tonumber(stealAfter) and owner
+  if not owner or robbed then
     local closed, due = gate(KEYS[4], now)
     if not closed then return due end
     if due then redis.call("SET", KEYS[4], due) end
@@ -24,6 +27,8 @@ local function take()
       end
       handOver(me)
     end
+    held = 0
+    if robbed then redis.call("PUBLISH", notices, robbed) end
     if owner == me then
       return "granted " .. micros .. " " .. fence .. " " .. (lease == "0" and "-1" or lease)
     end
@@ -47,5 +52,6 @@ local function take()
     -- The queue lasts as long as its longest ticket, so that nothing is left when everybody is gone.
     redis.call("PEXPIRE", KEYS[3], math.max(ticketMillis, redis.call("PTTL", KEYS[3])))
   end
-  return table.concat({"contended", micros, redis.call("PTTL", KEYS[1]), ahead, holder}, " ")
+  local heldMillis = string.format("%.0f", math.floor(held / 1000))
+  return table.concat({"contended", micros, redis.call("PTTL", KEYS[1]), ahead, heldMillis, holder}, " ")
 end

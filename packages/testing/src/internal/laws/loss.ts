@@ -12,7 +12,6 @@ import {
   ends,
   eventually,
   exitOf,
-  forceRelease,
   fork,
   free,
   freshKey,
@@ -21,6 +20,7 @@ import {
   now,
   ownerOf,
   reasons,
+  remove,
   steady,
   testOrLive,
   tokenAt
@@ -34,7 +34,7 @@ const deprive = Effect.fnUntraced(function*<A, E>(key: string, program: Effect.E
   const leaseDuration = yield* steady
   const fiber = yield* fork(Lock.withLock(key, { leaseDuration })(program))
   yield* heldBySomebody(key)
-  yield* forceRelease(key)
+  yield* remove(key)
   return { fiber, leaseDuration }
 })
 
@@ -88,10 +88,10 @@ export const loss = [
     "a loss that nobody noticed is found by the release",
     Effect.gen(function*() {
       const key = freshKey("loss")
-      const vanished = yield* Effect.exit(Lock.withLock(key)(forceRelease(key)))
+      const vanished = yield* Effect.exit(Lock.withLock(key)(remove(key)))
       assert.deepStrictEqual(reasons(vanished), ["Fail LockLost Vanished"])
       const thief = yield* ownerOf(key)
-      const stolen = yield* Effect.exit(Lock.withLock(key)(Effect.andThen(forceRelease(key), thief.take())))
+      const stolen = yield* Effect.exit(Lock.withLock(key)(Effect.andThen(remove(key), thief.take())))
       assert.deepStrictEqual(reasons(stolen), ["Fail LockLost Stolen"])
       assert.strictEqual(yield* tokenAt(key), thief.token)
     })
@@ -120,7 +120,7 @@ export const loss = [
     "the program's own failure and a loss found by the release are both in the cause",
     Effect.gen(function*() {
       const key = freshKey("loss")
-      const exit = yield* Effect.exit(Lock.withLock(key)(Effect.andThen(forceRelease(key), Effect.fail("mine"))))
+      const exit = yield* Effect.exit(Lock.withLock(key)(Effect.andThen(remove(key), Effect.fail("mine"))))
       assert.sameMembers([...reasons(exit)], ["Fail LockLost Vanished", "Fail mine"])
     })
   ),
@@ -188,7 +188,7 @@ export const loss = [
       yield* lease.verify
       yield* lease.guard(Effect.void)
       assert.isAbove(Duration.toMillis(yield* lease.remaining), 0)
-      yield* forceRelease(key)
+      yield* remove(key)
       yield* lease.ensureHeld // local: it cannot know yet
       assert.deepStrictEqual(reasons(yield* Effect.exit(lease.verify)), ["Fail LockLost Vanished"])
       for (

@@ -35,7 +35,13 @@ const plain = Effect.gen(function*() {
               fencingToken: await client.incr(`plain:fence:${key}`),
               remainingMillis: leaseMillis
             }
-            : { _tag: "Contended" as const, remainingMillis: leaseMillis, queuedAhead: 0, holder: Option.none() }
+            : {
+              _tag: "Contended" as const,
+              remainingMillis: leaseMillis,
+              heldMillis: 0,
+              queuedAhead: 0,
+              holder: Option.none()
+            }
         }),
       renew: ({ key, leaseMillis }) =>
         Effect.map(
