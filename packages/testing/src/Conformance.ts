@@ -11,6 +11,7 @@ import { layer as layerOf } from "@effect/vitest"
 import { CacheBackend } from "effect-lock/CacheBackend"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
+import { administration } from "./internal/laws/administration.ts"
 import { blocks } from "./internal/laws/blocks.ts"
 import { chunks } from "./internal/laws/chunks.ts"
 import { circles } from "./internal/laws/circles.ts"
@@ -72,7 +73,8 @@ export const laws: ReadonlyArray<Law> = [
   ...memo,
   ...chunks,
   ...optimistic,
-  ...keys
+  ...keys,
+  ...administration
 ]
 
 /**

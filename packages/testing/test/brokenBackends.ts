@@ -4,12 +4,18 @@ import { MemoryLayer } from "effect-lock/MemoryBackend"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import { brokenInAdministration } from "./broken/administration.ts"
 import { brokenInLeases } from "./broken/leases.ts"
 import { brokenInLookups } from "./broken/lookups.ts"
 import type { Broken } from "./broken/make.ts"
 import { brokenInValues } from "./broken/values.ts"
 
-export const backends: ReadonlyArray<Broken> = [...brokenInLeases, ...brokenInValues, ...brokenInLookups]
+export const backends: ReadonlyArray<Broken> = [
+  ...brokenInLeases,
+  ...brokenInValues,
+  ...brokenInLookups,
+  ...brokenInAdministration
+]
 
 /** Not broken, but poor: no queue, no wake-ups, no fences, one key at a time. */
 export const poor: Layer.Layer<CacheBackend> = Layer.effect(

@@ -158,7 +158,8 @@ export const acquire = Effect.fnUntraced(function*(
       const withinMillis = Math.min(timeLimitMillis, leaseMillis * 2 / 3, patience)
       const got = yield* acquireAtOnce(backend, leases.acquireAll, keys, options, clock, restore, withinMillis)
       if (got !== undefined && !("_tag" in got)) return got
-      if (got !== undefined && waitMillis === 0) {
+      // One by one, what is in the way may be stolen.
+      if (got !== undefined && waitMillis === 0 && options.stealAfterMillis === Infinity) {
         return yield* Attempt.timedOut(got.key, start, Tenure.instant(clock), got.holder)
       }
     }
