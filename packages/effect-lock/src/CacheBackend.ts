@@ -263,6 +263,15 @@ export interface Page {
 }
 
 /**
+ * What was done to a lock whose owner is told: it was stolen, freed by force,
+ * so that it `Vanished`, or revoked.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Notice = "Stolen" | "Vanished" | "Revoked"
+
+/**
  * The lease operations of a store.
  *
  * What is left behind if the process stops around each of them is said with
@@ -376,13 +385,15 @@ export interface Leases {
   readonly revoke: (key: string, graceMillis: number) => Effect.Effect<boolean, CacheBackendError>
 
   /**
-   * Calls `hear` with the token of an owner from whom its lock was stolen, freed
-   * by force or revoked, as long as the scope lives. It is a hint: it may come
-   * late, twice, to all processes or never, and anybody who may write to the
-   * store can make one; whoever hears it asks the store for the truth. A store
-   * that cannot tell does nothing.
+   * Calls `hear` with the token of an owner, and what was done to its lock, as
+   * long as the scope lives. It is a hint: it may come late, twice, to all
+   * processes or never, and anybody who may write to the store can make one;
+   * whoever hears it asks the store for the truth. A store that cannot tell does
+   * nothing.
    */
-  readonly watchNotices: (hear: (token: string) => void) => Effect.Effect<void, never, Scope.Scope>
+  readonly watchNotices: (
+    hear: (token: string, notice: Notice) => void
+  ) => Effect.Effect<void, never, Scope.Scope>
 }
 
 /**

@@ -694,9 +694,9 @@ export const inspect = (
  *
  * **Details**
  *
- * The holder ends as `LockLost` with the reason `Vanished`, or `Stolen` once
- * somebody else has the lock: at once where the store pushes, else at its next
- * renewal. What it does later touches nobody.
+ * The holder ends as `LockLost` with the reason `Vanished`, at once where the
+ * store pushes; else at its next renewal, which says `Stolen` if somebody else has
+ * the lock by then. What it does later touches nobody.
  *
  * **Gotchas**
  *

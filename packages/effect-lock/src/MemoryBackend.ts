@@ -86,11 +86,11 @@ const inTime = <A>(request: { readonly withinMillis: number }, f: (now: number, 
 const makeLeases = (nextFence: () => number) => {
   const places = new Map<string, Place>()
   const mailboxes = new Map<string, Mailbox>()
-  const hearers = new Set<(token: string) => void>()
+  const hearers = new Set<(token: string, notice: Backend.Notice) => void>()
 
   // Not at once, but when this step is over, as in any other store.
-  const notify = ({ token }: Owner, dispatcher: Dispatcher) => {
-    for (const hear of hearers) dispatcher.scheduleTask(() => hear(token), 0)
+  const notify = ({ token }: Owner, notice: Backend.Notice, dispatcher: Dispatcher) => {
+    for (const hear of hearers) dispatcher.scheduleTask(() => hear(token, notice), 0)
   }
 
   const ownerOf = (place: Place | undefined, now: number): Owner | undefined => {
@@ -189,7 +189,7 @@ const makeLeases = (nextFence: () => number) => {
     const place = open(key, now)
     let owner = ownerOf(place, now)
     if (owner !== undefined && owner.token !== token && now - owner.since >= stealAfterMillis) {
-      notify(owner, dispatcher)
+      notify(owner, "Stolen", dispatcher)
       owner = undefined
     }
     if (owner === undefined) {
@@ -330,7 +330,7 @@ const makeLeases = (nextFence: () => number) => {
         const place = places.get(key)
         if (place === undefined) return false
         const owner = ownerOf(place, now)
-        if (owner !== undefined) notify(owner, dispatcher)
+        if (owner !== undefined) notify(owner, "Vanished", dispatcher)
         free(key, place, now, dispatcher)
         return owner !== undefined
       }),
@@ -342,7 +342,7 @@ const makeLeases = (nextFence: () => number) => {
         if (place === undefined || owner === undefined) return false
         owner.revokedAt = Math.min(owner.revokedAt, now + graceMillis)
         owner.expiresAt = Math.min(owner.expiresAt, owner.revokedAt)
-        notify(owner, dispatcher)
+        notify(owner, "Revoked", dispatcher)
         // Its lease may end sooner than they were told.
         for (const token of place.tickets.keys()) tell(token, { _tag: "TryAgain" }, dispatcher)
         return true

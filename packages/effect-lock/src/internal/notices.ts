@@ -5,17 +5,17 @@
  */
 import * as Effect from "effect/Effect"
 import * as Scope from "effect/Scope"
-import type { CacheBackend } from "../CacheBackend.ts"
+import type { CacheBackend, Notice } from "../CacheBackend.ts"
 
 type Backend = CacheBackend["Service"]
 
 /** What to do when a token is named. */
-type Hearers = Map<string, () => void>
+type Hearers = Map<string, (notice: Notice) => void>
 
 const hearers = new WeakMap<Backend, Hearers>()
 
 /** Listens for a token, from the first one on for as long as the backend lives. */
-export const listen = (backend: Backend, token: string, hear: () => void): Effect.Effect<void> => {
+export const listen = (backend: Backend, token: string, hear: (notice: Notice) => void): Effect.Effect<void> => {
   const known = hearers.get(backend)
   if (known !== undefined) {
     known.set(token, hear)
@@ -23,7 +23,7 @@ export const listen = (backend: Backend, token: string, hear: () => void): Effec
   }
   const first: Hearers = new Map([[token, hear]])
   hearers.set(backend, first)
-  return Scope.provide(backend.leases.watchNotices((token) => first.get(token)?.()), backend.scope)
+  return Scope.provide(backend.leases.watchNotices((token, notice) => first.get(token)?.(notice)), backend.scope)
 }
 
 /** Nobody listens for this token any more. */

@@ -15,7 +15,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
-import type { RenewRequest } from "../CacheBackend.ts"
+import type { Notice, RenewRequest } from "../CacheBackend.ts"
 import type { CacheBackendError, LockLost } from "../LockError.ts"
 import * as Alarms from "./alarms.ts"
 import { answerWithin } from "./bounded.ts"
@@ -66,8 +66,11 @@ const renewOnce = Effect.fnUntraced(function*(
   if (answer.revokedMillis !== undefined) Tenure.revoke(self, sentAt, answer.revokedMillis, now)
 })
 
-/** Asks the store who holds the lock, after the renewals that are under way, and believes it. */
-export const verify = (self: Tenure.Tenure): Effect.Effect<void, LockLost | CacheBackendError> =>
+/**
+ * Asks the store who holds the lock, after the renewals that are under way, and
+ * believes it. A notice says why it is gone, if it is.
+ */
+export const verify = (self: Tenure.Tenure, notice?: Notice): Effect.Effect<void, LockLost | CacheBackendError> =>
   self.renewing.withPermit(Effect.suspend(() => {
     const { backend, clock, key, token } = self
     const sentAt = Tenure.instant(clock)
@@ -81,7 +84,7 @@ export const verify = (self: Tenure.Tenure): Effect.Effect<void, LockLost | Cach
       if (lostMeanwhile !== undefined) return lostMeanwhile
       const owner = Option.getOrUndefined(seen)
       if (owner?.token !== token) {
-        return Tenure.declareLost(self, now, owner === undefined ? "Vanished" : "Stolen")
+        return Tenure.declareLost(self, now, notice ?? (owner === undefined ? "Vanished" : "Stolen"))
       }
       if (owner.revokedMillis === undefined) return Effect.void
       Tenure.revoke(self, sentAt, owner.revokedMillis, now)
@@ -139,6 +142,6 @@ export const start = (self: Tenure.Tenure): Effect.Effect<void> =>
     self.stopWatch()
     watch(self, context, 0)
     // What cannot be verified then, the next renewal says.
-    const hear = () => void Effect.runForkWith(context)(Effect.ignoreCause(verify(self)))
+    const hear = (notice: Notice) => void Effect.runForkWith(context)(Effect.ignoreCause(verify(self, notice)))
     return self.status === "held" ? Notices.listen(self.backend, self.token, hear) : Effect.void
   })

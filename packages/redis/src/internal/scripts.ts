@@ -7,7 +7,7 @@ export interface Script {
 }
 
 export const acquire: Script = {
-  sha1: "d36dbf33af5f16aa535b05f5cdecebf125a87d7e",
+  sha1: "ef7122e1fdce3eaca840bec39d32712f80302390",
   lua: `-- Grants the lock if it is free and no live ticket that can hear of it stands before the caller's; else hands it to
 -- that ticket; else, if it is held, keeps a ticket for the caller if asked to. A lock that may be stolen is as good as
 -- free; its former owner is told.
@@ -168,7 +168,7 @@ local function take()
       handOver(me)
     end
     held = 0
-    if robbed then redis.call("PUBLISH", notices, robbed) end
+    if robbed then redis.call("PUBLISH", notices, robbed .. " Stolen") end
     if owner == me then
       return "granted " .. micros .. " " .. fence .. " " .. (lease == "0" and "-1" or lease)
     end
@@ -441,7 +441,7 @@ return micros .. " " .. run .. " " .. string.format("%.0f", closed)
 }
 
 export const getOrAcquire: Script = {
-  sha1: "99a9f9794b064808696822f29184d03b9d50b549",
+  sha1: "48f454d3e5c54f4155f60051cca98708f89c83cc",
   lua: `-- The value if it is newer than the one that the caller has seen; else as acquire.lua.
 --
 -- KEYS  1 lock  2 fence  3 queue  4 marker  5 value
@@ -610,7 +610,7 @@ local function take()
       handOver(me)
     end
     held = 0
-    if robbed then redis.call("PUBLISH", notices, robbed) end
+    if robbed then redis.call("PUBLISH", notices, robbed .. " Stolen") end
     if owner == me then
       return "granted " .. micros .. " " .. fence .. " " .. (lease == "0" and "-1" or lease)
     end
@@ -741,12 +741,12 @@ return current > 0 and "1" or "0"
 }
 
 export const notify: Script = {
-  sha1: "1b4bb8b79e41e4dad166fafd5e2fae2e62693844",
-  lua: `-- Tells the owner of a token that its lock was taken away.
+  sha1: "eae46f365f048b4d05561b7561fd41fd7e15a8f5",
+  lua: `-- Tells the owner of a token that its lock was freed by force.
 --
 -- ARGV  1 channel  2 token
 -- Reply "notified"
-redis.call("PUBLISH", ARGV[1], ARGV[2])
+redis.call("PUBLISH", ARGV[1], ARGV[2] .. " Vanished")
 return "notified"
 `
 }
@@ -910,7 +910,7 @@ return "renewed " .. string.format("%.0f", lease)
 }
 
 export const revoke: Script = {
-  sha1: "f67509b2455b52d660c0d248afed199be34b96da",
+  sha1: "d6d2fb12670a57ee17c5f50bf46a913701b48c15",
   lua: `-- Notes in the record when the lock is taken away from the token that holds it, shortens the lease so that it ends by
 -- then, and tells its owner and those who wait. Repeated, the earliest time counts.
 --
@@ -961,7 +961,7 @@ local left = redis.call("PTTL", KEYS[1])
 if left > 0 then lease = math.min(left, lease) end
 local mark = string.format(" @%.0f ", at)
 redis.call("SET", KEYS[1], fence .. " " .. owner .. mark .. holder, "PX", string.format("%.0f", lease))
-redis.call("PUBLISH", ARGV[3], owner)
+redis.call("PUBLISH", ARGV[3], owner .. " Revoked")
 for _, ticket in ipairs(waiting) do
   redis.call("PUBLISH", ticket.channel, table.concat({ticket.token, "look", "0", KEYS[1]}, " "))
 end

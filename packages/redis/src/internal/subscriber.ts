@@ -14,7 +14,7 @@
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import { constVoid } from "effect/Function"
-import type { Turn } from "effect-lock/CacheBackend"
+import type { Leases, Turn } from "effect-lock/CacheBackend"
 import type * as Scope from "effect/Scope"
 import type { CacheBackendError } from "effect-lock/LockError"
 import { type Client, listen } from "./client.ts"
@@ -38,7 +38,7 @@ export interface Subscriber {
     changed: (key: string | undefined, version: number) => void
   ) => Effect.Effect<void, never, Scope.Scope>
   /** Calls `hear` with the token of each owner that is told something. */
-  readonly watchNotices: (hear: (token: string) => void) => Effect.Effect<void, never, Scope.Scope>
+  readonly watchNotices: Leases["watchNotices"]
   /** Completes with the first subscription. */
   readonly subscribed: Effect.Effect<void, CacheBackendError>
 }
@@ -53,7 +53,7 @@ export const make = Effect.fnUntraced(function*(
 ) {
   const channel = channels.wake
   const watchers = new Set<(key: string | undefined, version: number) => void>()
-  const hearers = new Set<(token: string) => void>()
+  const hearers = new Set<Parameters<Leases["watchNotices"]>[0]>()
   const mailboxes = new Map<string, Mailbox>()
   const first = Deferred.makeUnsafe<void, CacheBackendError>()
 
@@ -97,15 +97,19 @@ export const make = Effect.fnUntraced(function*(
     }
   }
 
+  // "token notice", as shared/take.lua, notify.lua and revoke.lua write it.
+  const onNotice = (message: string) => {
+    const [token = "", notice] = message.split(" ")
+    if (notice !== "Stolen" && notice !== "Vanished" && notice !== "Revoked") return
+    for (const hear of hearers) hear(token, notice)
+  }
+
   // A line, and after some the bytes of a result. "token settled version key" and "token look version key", as
   // settle.lua writes it; "token fence lease micros key", as shared/hand-over.lua does.
   const onMessage = (from: Buffer, bytes: Buffer) => {
     const source = from.toString()
     if (source === channels.changes) return onChange(bytes.toString())
-    if (source === channels.notices) {
-      for (const hear of hearers) hear(bytes.toString())
-      return
-    }
+    if (source === channels.notices) return onNotice(bytes.toString())
     const receivedAt = connection.now()
     const newline = bytes.indexOf("\n")
     const message = bytes.toString("utf8", 0, newline < 0 ? bytes.length : newline)

@@ -48,7 +48,7 @@ local left = redis.call("PTTL", KEYS[1])
 if left > 0 then lease = math.min(left, lease) end
 local mark = string.format(" @%.0f ", at)
 redis.call("SET", KEYS[1], fence .. " " .. owner .. mark .. holder, "PX", string.format("%.0f", lease))
-redis.call("PUBLISH", ARGV[3], owner)
+redis.call("PUBLISH", ARGV[3], owner .. " Revoked")
 for _, ticket in ipairs(waiting) do
   redis.call("PUBLISH", ticket.channel, table.concat({ticket.token, "look", "0", KEYS[1]}, " "))
 end

@@ -28,7 +28,7 @@ local function take()
       handOver(me)
     end
     held = 0
-    if robbed then redis.call("PUBLISH", notices, robbed) end
+    if robbed then redis.call("PUBLISH", notices, robbed .. " Stolen") end
     if owner == me then
       return "granted " .. micros .. " " .. fence .. " " .. (lease == "0" and "-1" or lease)
     end
