@@ -654,5 +654,46 @@ export const mutants: ReadonlyArray<Mutant> = [
       "a store that never answers",
       "has every operation that its callers do not bound end at the time limit, as unknown"
     )
+  },
+  // Administration and stealing
+  {
+    name: "steals a lock of any age",
+    ...core("MemoryBackend", "now - owner.since >= stealAfterMillis", "stealAfterMillis < Infinity"),
+    killedBy: memoryLaw("64 thieves for each of 40 locks are 40 winners")
+  },
+  {
+    name: "tells nobody that its lock was stolen",
+    ...core("MemoryBackend", `      notify(owner, "Stolen", dispatcher)\n`, ""),
+    killedBy: memoryLaw("a waiting thief takes the lock when it gets old, and its holder is told at once")
+  },
+  {
+    name: "believes in a lock beyond its revocation",
+    ...core("internal/tenure", "if (lifetime < left(self, sentAt)) {", "if (false) {"),
+    killedBy: memoryLaw("a holder that does not finish is told before its lock can go to another")
+  },
+  {
+    name: "hears of a revocation by notices only",
+    ...core(
+      "internal/watchdog",
+      "  if (answer.revokedMillis !== undefined) Tenure.revoke(self, sentAt, answer.revokedMillis, now)\n",
+      ""
+    ),
+    killedBy: memoryLaw("a holder that hears no notice hears of it by its next renewal")
+  },
+  {
+    name: "lets nobody in line steal but the first",
+    ...core("internal/turnstile", "if (!line.hasThieves) return own", "return own"),
+    killedBy: tests("effect-lock", "administration")(
+      "row: steal when older than X",
+      "a thief behind others in the line of its process does not wait for them to give up"
+    )
+  },
+  {
+    name: "renews a revoked lock for as long as it is asked to",
+    ...lua("renew", "  lease = math.min(lease, most)\n", ""),
+    killedBy: tests("redis", "administration")(
+      "a record that is revoked",
+      "is read by all others as any record, and hides no holder"
+    )
   }
 ]

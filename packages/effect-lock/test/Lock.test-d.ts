@@ -1,13 +1,16 @@
 import type { CacheBackend } from "effect-lock/CacheBackend"
-import type { Lease } from "effect-lock/Lease"
+import * as Inspect from "effect-lock/Inspect"
+import type { Inspection, Lease } from "effect-lock/Lease"
 import * as Lock from "effect-lock/Lock"
 import type { CacheBackendError, LockDeadlock, LockLost, LockTimeout } from "effect-lock/LockError"
 import { MemoryLayer } from "effect-lock/MemoryBackend"
 import * as Context from "effect/Context"
+import type * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
-import type * as Option from "effect/Option"
+import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
 import { describe, expectTypeOf, it } from "vitest"
 
 class Mailer extends Context.Service<Mailer, { readonly send: Effect.Effect<void> }>()("test/Mailer") {}
@@ -33,6 +36,26 @@ describe("types of Lock", () => {
   it("the documented form compiles and needs only the backend", () => {
     expectTypeOf(Effect.scoped(Lock.withLock("invoice:42")(Effect.succeed(1))).pipe(Effect.provide(MemoryLayer)))
       .toEqualTypeOf<Effect.Effect<number, LockTimeout | LockDeadlock | LockLost | CacheBackendError>>()
+  })
+
+  it("administration needs the backend alone, and waits for nobody", () => {
+    type Asked<A> = Effect.Effect<A, CacheBackendError, CacheBackend>
+    expectTypeOf(Lock.inspect("k")).toEqualTypeOf<Asked<Option.Option<Inspection>>>()
+    expectTypeOf(Lock.forceRelease("k")).toEqualTypeOf<Asked<boolean>>()
+    expectTypeOf(Lock.revoke("k", { grace: "1 second" })).toEqualTypeOf<Asked<boolean>>()
+    expectTypeOf(Inspect.list()).toEqualTypeOf<Stream.Stream<Inspection, CacheBackendError, CacheBackend>>()
+    expectTypeOf(Lock.revoked).toEqualTypeOf<Effect.Effect<DateTime.Utc, never, CacheBackend>>()
+    expectTypeOf(declareLease().revoked).toEqualTypeOf<Effect.Effect<DateTime.Utc>>()
+    // @ts-expect-error for how long?
+    Lock.revoke("k")
+    // @ts-expect-error a duration, not a word
+    Lock.revoke("k", { grace: "soon" })
+    // @ts-expect-error a prefix has a name
+    Inspect.list("import:")
+    // @ts-expect-error a duration
+    Lock.withLock("k", { stealAfter: true })
+    // @ts-expect-error the token stays with its owner
+    Effect.map(Lock.inspect("k"), Option.map((seen) => seen.token))
   })
 
   it("a block is a pipeable combinator", () => {

@@ -14,7 +14,12 @@ describe("LockKey", () => {
     assert.strictEqual(new Set(Array.from(distinct, escape)).size, distinct.size)
   }, { arbitrary: { runs: 500 } })
 
-  it("keys made to collide do not", () => {
+  it.prop("a name that is no digest tells its key", [Schema.String], ([key]) => {
+    const name = escape(key)
+    assert.strictEqual(LockKey.unescape(name), name.startsWith("#") ? name : key)
+  }, { arbitrary: { runs: 500 } })
+
+  it("keys made to collide do not, and come back as they were", () => {
     const keys = [
       "a b",
       "a%20b",
@@ -42,6 +47,9 @@ describe("LockKey", () => {
       "a\r\nDEL b"
     ]
     assert.strictEqual(new Set(keys.map(escape)).size, keys.length)
+    for (const key of keys.filter((key) => key.length < 300)) {
+      assert.strictEqual(LockKey.unescape(escape(key)), key)
+    }
   })
 
   it("names contain nothing that a store or a protocol could misread, and are bounded", () => {

@@ -10,6 +10,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type { Law } from "../../Law.ts"
 import {
+  advance,
   ends,
   eventually,
   fork,
@@ -129,6 +130,34 @@ export const instances = <E>(layer: Layer.Layer<CacheBackend, E>): ReadonlyArray
         ])
         assert.strictEqual(yield* tokenAt(key), thief.token)
       })
+    ),
+
+    law(
+      "instances: what one asks for, frees by force or steals, the holder in another is told at once",
+      Effect.gen(function*() {
+        const key = freshKey("instances")
+        const [one, two] = yield* openMany(2)
+        const hold = Effect.fnUntraced(function*<A>(program: Effect.Effect<A, never, CacheBackend>) {
+          // It never renews.
+          const fiber = yield* fork(
+            Lock.withLock(key, { autoRenew: false, leaseDuration: 600_000 })(program).pipe(on(one!))
+          )
+          yield* eventually("the first holds", 5000, Effect.map(two!.leases.inspect(key), Option.isSome))
+          return fiber
+        })
+        const asked = yield* hold(Lock.revoked)
+        yield* Lock.revoke(key, { grace: 600_000 }).pipe(on(two!))
+        assert.deepStrictEqual(reasons(yield* ends("it is asked", asked, 1000)), ["Success"])
+        const freed = yield* hold(Effect.never)
+        yield* Lock.forceRelease(key).pipe(on(two!))
+        assert.deepStrictEqual(reasons(yield* ends("it is told", freed, 1000)), ["Fail LockLost Vanished"])
+        const robbed = yield* hold(Effect.never)
+        yield* advance(20)
+        yield* Lock.withLock(key, { stealAfter: 10 })(Effect.void).pipe(on(two!))
+        assert.deepStrictEqual(reasons(yield* ends("it is told", robbed, 1000)), ["Fail LockLost Stolen"])
+        yield* free(key)
+      }),
+      "push"
     ),
 
     law(
