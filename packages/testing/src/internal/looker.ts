@@ -4,6 +4,7 @@
  * its fibers were given. Started by `internal/crowd`.
  */
 import type { CacheBackend } from "effect-lock/CacheBackend"
+import { CacheBackendError } from "effect-lock/LockError"
 import * as Memo from "effect-lock/Memo"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -11,6 +12,7 @@ import * as Exit from "effect/Exit"
 import type * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Queue from "effect/Queue"
+import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import { writeSync } from "node:fs"
 import type { Order, Round, Said } from "./crowd.ts"
@@ -23,6 +25,12 @@ const say = (line: Said | { readonly _tag: "Ready" }) => {
 
 /** All processes of one machine share this clock. */
 const now = () => Number(process.hrtime.bigint()) / 1e6
+
+// A machine that is busy may cost a time limit of the store.
+const patiently = {
+  schedule: Schedule.spaced("100 millis"),
+  while: (error: unknown) => error instanceof CacheBackendError && error.retryable
+}
 
 const ends = new Map<string, Deferred.Deferred<void>>()
 
@@ -50,7 +58,7 @@ const play = Effect.fnUntraced(function*({ fails, fibers, leaseMillis, lookupMil
   })
   const exits = yield* Effect.forEach(
     Array.from({ length: fibers }),
-    () => Effect.exit(memo.get("k")),
+    () => Effect.exit(Effect.retry(memo.get("k"), patiently)),
     { concurrency: "unbounded" }
   )
   const answers = exits.map((exit) => Exit.isSuccess(exit) ? exit.value : exit.cause.reasons.map(String).join())
