@@ -1,0 +1,30 @@
+/** The locks that are compared. A further one is a file in `locks` and a line here. */
+import type { LockAdapter } from "./lock.ts"
+import { effectLock, effectLockMemory, effectLockPromises } from "./locks/effectLock.ts"
+import { floor } from "./locks/floor.ts"
+import { redisSemaphore } from "./locks/redisSemaphore.ts"
+import { redlock4 } from "./locks/redlock4.ts"
+import { redlock5 } from "./locks/redlock5.ts"
+import { semaphore } from "./locks/semaphore.ts"
+import { verrou } from "./locks/verrou.ts"
+
+export const locks: ReadonlyArray<LockAdapter> = [
+  floor,
+  redlock4,
+  redlock5,
+  redisSemaphore,
+  verrou,
+  effectLock,
+  effectLockPromises,
+  semaphore,
+  effectLockMemory
+]
+
+/** Where only the library counts, and not how it is called. */
+export const separate = locks.filter((lock) => lock !== effectLockPromises)
+
+export const lockNamed = (name: string): LockAdapter => {
+  const found = locks.find((lock) => lock.name === name)
+  if (found === undefined) throw new Error(`no lock is called ${name}`)
+  return found
+}
