@@ -91,7 +91,7 @@ export default defineConfig({
         }
       }),
       project("repository", 5, {
-        include: [".ci/published.test.ts", ".ci/mutants.test.ts"],
+        include: [".ci/published.test.ts", ".ci/mutants.test.ts", "packages/benchmark/test/*.test.ts"],
         testTimeout: 60_000
       })
     ]
