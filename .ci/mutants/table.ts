@@ -29,6 +29,9 @@ const tests = (project: Killer["project"], name: string) => (...test: ReadonlyAr
 const block = tests("effect-lock", "Lock")
 const races = tests("effect-lock", "races")
 const deadline = tests("effect-lock", "deadline")
+const many = tests("effect-lock", "many")
+const deadlock = tests("effect-lock", "deadlock")
+const together = tests("redis", "together")
 const others = tests("testing", "OthersBugs")
 const othersRedis = tests("testing", "OthersBugsRedis")
 const leases = tests("redis", "leases")
@@ -326,6 +329,100 @@ export const mutants: ReadonlyArray<Mutant> = [
       "joins it or waits for its own turn, wherever the scheduler lets fibers yield"
     )
   },
+  // Several locks
+  {
+    name: "waits for each of several locks as long as for all",
+    ...core("internal/many", "{ ...options, waitMillis: left() }", "options"),
+    killedBy: many("several locks, all or nothing", "one time for all: it ends exactly then, and says so")
+  },
+  {
+    name: "keeps those of several locks that it had when one is not in time",
+    ...core("internal/many", "yield* Effect.onError(all, () => giveBack(backend, uses))", "yield* all"),
+    killedBy: many("several locks, all or nothing", "one time for all: it ends exactly then, and says so")
+  },
+  {
+    name: "hands out several locks of which one was lost meanwhile",
+    ...core("internal/many", "const lost = uses.find(spent)", "const lost = uses.slice(uses.length).find(spent)"),
+    killedBy: many(
+      "several locks, all or nothing",
+      "one that is taken away while the others are waited for is not had: it begins again, or is not in time"
+    )
+  },
+  {
+    name: "takes several locks in the order in which they are named",
+    ...core("internal/options", "Array.from(each).sort()", "Array.from(each)"),
+    killedBy: many(
+      "several locks, all or nothing",
+      "asks the store once, whatever order is asked, with the names sorted"
+    )
+  },
+  {
+    name: "takes several locks before those who wait for one in this process",
+    ...core("internal/many", "waitMillis > 0 && keys.some((key) => turnstile.has(key))", "false"),
+    killedBy: many(
+      "several locks, all or nothing",
+      "nor is one whose turn it is, but who has no place in the store yet"
+    )
+  },
+  {
+    name: "forgets several locks whose grant was not answered",
+    ...core("internal/many", "yield* abandon(sentAt.monotonic + withinMillis)", "{}"),
+    killedBy: many(
+      "several locks, all or nothing",
+      "a store that does not answer leaves nothing, and who waits asks again for each"
+    )
+  },
+  {
+    name: "takes what it saw once for a circle",
+    ...core("internal/deadlock", "before !== undefined && isConfirmed(before, circle)", "before !== null"),
+    killedBy: deadlock(
+      "a circle of waiters",
+      "none is seen where the other is gone, or does not wait any more"
+    )
+  },
+  {
+    name: "ends everybody in a circle",
+    ...core("internal/deadlock", "before.every((step) => step.token < token)", "before.length >= 0"),
+    killedBy: deadlock("a circle of waiters", "exactly one, though all look at the same moments")
+  },
+  {
+    name: "looks for a circle in every fork",
+    ...core("internal/deadlock", "if (!mine.some((tenure) => isFirst(tenure, wait))) continue\n", ""),
+    killedBy: deadlock(
+      "what looking for circles costs",
+      "no more for hundreds of forks that wait for the same, and one of them is told"
+    )
+  },
+  {
+    name: "leaves its notes",
+    ...core("internal/deadlock", "if (isNoted) yield* ", "if (false) yield* "),
+    killedBy: deadlock(
+      "what looking for circles costs",
+      "a note for each lock that is held, every two seconds, and nothing is left of it"
+    )
+  },
+  {
+    name: "forgets a lock inside another that came as its waiter was interrupted",
+    ...core(
+      "internal/deadlock",
+      "return yield* got\n",
+      "return yield* interrupted ? Exit.interrupt() : got\n"
+    ),
+    killedBy: memoryLaw("withLocks, of which one is held, interrupted at any step, leaves neither place nor lock")
+  },
+  {
+    name: "lets a ticket that nobody hears stand before several locks",
+    ...lua("acquireAll", " and redis.call(\"PUBSUB\", \"NUMSUB\", channel)[2] > 0", ""),
+    killedBy: together(
+      "several locks in one step",
+      "lasts as long as asked, and a ticket that nobody can hear is in nobody's way"
+    )
+  },
+  {
+    name: "grants several locks though the store may have forgotten some",
+    ...lua("acquireAll", "if closed > now then", "if false then"),
+    killedBy: together("several locks in one step", "none is granted while the store may have forgotten locks")
+  },
   // Ending
   {
     name: "does not look at the clock when the program completes",
@@ -342,7 +439,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "drops the program's own failure for the loss",
-    ...core("Lock", "[Cause.makeFailReason(loss), ...own]", "[Cause.makeFailReason(loss)]"),
+    ...core("Lock", "Cause.makeFailReason(loss)), ...own]", "Cause.makeFailReason(loss))]"),
     killedBy: block("told before lost", "the program's own failure stays beside the loss")
   },
   {
@@ -392,7 +489,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "keeps a lock whose acquire was interrupted after the grant",
-    ...core("Lock", "return Effect.onInterrupt(toLease(acquired), () => endLogged)", "return toLease(acquired)"),
+    ...core("Lock", "return Effect.onInterrupt(toLease(acquired), () => undo)", "return toLease(acquired)"),
     killedBy: races(
       "what is left behind",
       "an acquire that is interrupted at any step keeps nothing in a scope that stays open"

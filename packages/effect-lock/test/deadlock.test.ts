@@ -5,12 +5,14 @@ import * as Lock from "effect-lock/Lock"
 import { LockDeadlock, LockTimeout } from "effect-lock/LockError"
 import { MemoryLayer } from "effect-lock/MemoryBackend"
 import * as DateTime from "effect/DateTime"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Random from "effect/Random"
 import { TestClock } from "effect/testing"
 import { ownerOf, reasons } from "./support.ts"
 
@@ -45,6 +47,25 @@ const counted = () => {
   const countOf = (what: string) => asked.filter((each) => each === what).length
   return { asked, countOf, layer }
 }
+
+/** A store that answers three who look something up at the same moment, if three do. */
+const inThrees = Layer.effect(
+  CacheBackend,
+  Effect.map(CacheBackend, (backend) => {
+    let asked = 0
+    let three = Deferred.makeUnsafe<void>()
+    const together = Effect.suspend(() => {
+      const mine = three
+      if (++asked % 3 === 0) {
+        three = Deferred.makeUnsafe()
+        Deferred.doneUnsafe(mine, Effect.void)
+      }
+      return Effect.timeoutOption(Deferred.await(mine), 50)
+    })
+    const get = (key: string) => Effect.andThen(together, backend.values.get(key))
+    return { ...backend, values: { ...backend.values, get } }
+  })
+).pipe(Layer.provide(MemoryLayer))
 
 /** Takes one lock, works for a while, and takes the other inside. */
 const nest = (outer: string, inner: string, millis = 10) =>
@@ -106,6 +127,19 @@ describe("a circle of waiters", () => {
       }
     }).pipe(Effect.provide(MemoryLayer)))
 
+  it.effect("exactly one, though all look at the same moments", () =>
+    Effect.gen(function*() {
+      const fibers = yield* Effect.forEach([["a", "b"], ["b", "c"], ["c", "a"]] as const, ([outer, inner]) =>
+        fork(nest(outer, inner)))
+      yield* pass(8)
+      const ends = yield* Effect.forEach(fibers, (fiber) =>
+        Effect.map(Fiber.await(fiber), reasons))
+      assert.deepStrictEqual(ends.sort(), [["Fail LockDeadlock"], ["Success"], ["Success"]])
+    }).pipe(
+      Effect.provideService(Random.Random, { nextIntUnsafe: () => 0, nextDoubleUnsafe: () => 0.5 }),
+      Effect.provide(inThrees)
+    ))
+
   it.effect("also of those who hold several, took them in one scope, or take several", () =>
     Effect.gen(function*() {
       const wait = Effect.sleep(10)
@@ -150,9 +184,10 @@ describe("a circle of waiters", () => {
 
   it.effect("none is seen where the other is gone, or does not wait any more", () =>
     Effect.gen(function*() {
+      // Any other token is greater, so it would not be the victim.
       // It noted for what it waits, and was killed: its lease ends, and with it the wait.
-      yield* hold("b", "gone", 20_000)
-      yield* write("gone", JSON.stringify(["a"]))
+      yield* hold("b", "!gone", 20_000)
+      yield* write("!gone", JSON.stringify(["a"]))
       const fiber = yield* fork(nest("a", "b"))
       yield* pass(19)
       assert.isUndefined(fiber.pollUnsafe())
@@ -162,13 +197,13 @@ describe("a circle of waiters", () => {
 
   it.effect("what is no note, and a circle of others, ends nobody's wait", () =>
     Effect.gen(function*() {
-      yield* hold("b", "odd", 60_000)
-      yield* hold("c", "far", 60_000)
+      yield* hold("b", "!odd", 60_000)
+      yield* hold("c", "!far", 60_000)
       const fiber = yield* fork(nest("a", "b"))
       for (let time = 0; time < 60; time++) {
         // Written anew all the time, as by somebody who lives.
-        yield* write("odd", time % 2 === 0 ? "{oops" : JSON.stringify(["c", "nobody has this"]))
-        yield* write("far", JSON.stringify(["b"]))
+        yield* write("!odd", time % 2 === 0 ? "{oops" : JSON.stringify(["c", "nobody has this"]))
+        yield* write("!far", JSON.stringify(["b"]))
         yield* TestClock.adjust(500)
       }
       assert.isUndefined(fiber.pollUnsafe())

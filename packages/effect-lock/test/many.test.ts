@@ -90,6 +90,7 @@ describe("several locks, all or nothing", () => {
       assert.isUndefined(fiber.pollUnsafe())
       assert.isFalse(yield* isFree("a"))
       yield* TestClock.adjust("100 millis")
+      assert.isDefined(fiber.pollUnsafe())
       const error = yield* Effect.flip(Fiber.join(fiber))
       assert.instanceOf(error, LockTimeout)
       assert.deepStrictEqual([error.key, Duration.toMillis(error.waited)], ["b", 10_000])
@@ -223,6 +224,31 @@ describe("several locks, all or nothing", () => {
       yield* TestClock.adjust(100)
       assert.deepStrictEqual(served, ["first", "second", "third", "fourth"])
     }).pipe(Effect.provide(MemoryLayer)))
+
+  it.effect("nor is one whose turn it is, but who has no place in the store yet", () => {
+    const served: Array<string> = []
+    const take = (name: string, keys: ReadonlyArray<string>) =>
+      Effect.forkDetach(Lock.withLocks(keys)(Effect.sync(() => served.push(name))), { startImmediately: true })
+    const target: { onceFree: Effect.Effect<unknown> } = { onceFree: Effect.void }
+    const once = Effect.suspend(() => {
+      const { onceFree } = target
+      if (served.length === 0) return Effect.void
+      target.onceFree = Effect.void
+      return onceFree
+    })
+    return Effect.gen(function*() {
+      const backend = yield* CacheBackend
+      const first = yield* other("b")
+      yield* take("second", ["b"])
+      yield* take("third", ["b"])
+      target.onceFree = Effect.provideService(take("fourth", ["a", "b"]), CacheBackend, backend)
+      yield* Fiber.interrupt(first)
+      for (let time = 0; time < 5; time++) yield* TestClock.adjust(100)
+      assert.deepStrictEqual(served, ["second", "third", "fourth"])
+    }).pipe(Effect.provide(memoryWith((leases) => ({
+      release: (key, token) => Effect.tap(leases.release(key, token), once)
+    }))))
+  })
 
   it.effect("each release is verified, and every loss is told", () =>
     Effect.gen(function*() {

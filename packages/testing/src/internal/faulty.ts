@@ -1,5 +1,5 @@
 /** The operations of a backend, among which faults are strewn. */
-import type { AcquireRequest, CacheBackend, Leases, Lookups, Turn, Values } from "effect-lock/CacheBackend"
+import type { CacheBackend, Leases, Lookups, Turn, Values } from "effect-lock/CacheBackend"
 import { CacheBackendError, type Outcome } from "effect-lock/LockError"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -113,7 +113,7 @@ export const wrap = (
     })
 
   /** What may grant, as late as its request allows. */
-  const granting = <Q extends AcquireRequest, A>(
+  const granting = <Q extends { readonly withinMillis: number }, A>(
     operation: string,
     run: (request: Q) => Effect.Effect<A, CacheBackendError>
   ) =>
@@ -167,6 +167,7 @@ export const wrap = (
   return {
     leases: {
       acquire: granting("acquire", leases.acquire),
+      acquireAll: leases.acquireAll && granting("acquireAll", leases.acquireAll),
       awaitTurn: turn,
       renew: (request) =>
         Effect.tap(call("renew", () => leases.renew(request)), (answer) =>
