@@ -45,6 +45,10 @@ export interface Connection {
   readonly observe: (sentAt: number, serverMicros: number) => Sample
 }
 
+const asBytes = { replyEncoding: null }
+
+const toBytes = (reply: unknown): Buffer => Buffer.isBuffer(reply) ? reply : Buffer.from(String(reply))
+
 /** Makes the connection of a client, for as long as the scope lives. */
 export const make = Effect.fnUntraced(function*(client: Client, failure: Failure) {
   const clock = yield* Clock.Clock
@@ -74,23 +78,38 @@ export const make = Effect.fnUntraced(function*(client: Client, failure: Failure
       })
     })
 
+  // What is sent in one turn leaves in one write: a system call costs more than all else about a command.
+  let isCorked = false
+  const cork = () => {
+    if (isCorked) return
+    const { stream } = client
+    isCorked = true
+    stream.cork()
+    void Promise.resolve().then(() => {
+      isCorked = false
+      stream.uncork()
+    })
+  }
+
   // As bytes: the methods of the client decode the replies of scripts as text.
   const send = (command: string, script: string, keys: ReadonlyArray<string>, args: ReadonlyArray<string | Buffer>) => {
     const { keyPrefix } = client.options
-    const sent = new Command(command, [script, String(keys.length), ...keys, ...args], {
-      replyEncoding: null,
-      ...keyPrefix === undefined ? {} : { keyPrefix }
-    })
+    const sent = new Command(
+      command,
+      [script, String(keys.length), ...keys, ...args],
+      keyPrefix === undefined ? asBytes : { ...asBytes, keyPrefix }
+    )
+    cork()
     client.sendCommand(sent)
-    return sent.promise.then((reply: unknown) => Buffer.isBuffer(reply) ? reply : Buffer.from(String(reply)))
+    return sent.promise
   }
 
   const runBytes: Connection["runBytes"] = (operation, script, keys, args) =>
     call(operation, (isWanted) =>
-      send("evalsha", script.sha1, keys, args).catch((cause: unknown) => {
+      send("evalsha", script.sha1, keys, args).then(toBytes, (cause: unknown) => {
         // Whoever has left has withdrawn already; sent now, it would come after the withdrawal. And what it says of the
         // server is true of this connection only.
-        if (codeOf(cause) === "NOSCRIPT" && isWanted()) return send("eval", script.lua, keys, args)
+        if (codeOf(cause) === "NOSCRIPT" && isWanted()) return send("eval", script.lua, keys, args).then(toBytes)
         throw cause
       }))
 
