@@ -24,6 +24,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
+import * as Tracer from "effect/Tracer"
 import { CacheBackend } from "./CacheBackend.ts"
 import type { Holder } from "./Holder.ts"
 import * as Each from "./internal/each.ts"
@@ -112,15 +113,15 @@ export const withLock = (key: string, options?: LockOptions) =>
   E | LockTimeout | LockDeadlock | LockLost | CacheBackendError,
   Exclude<R, Scope.Scope> | CacheBackend
 > =>
-  Effect.withSpan(
+  traced(
+    "Lock.withLock",
+    key,
     Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(
         begin(key, options, restore),
         (use) => run([use], Effect.scoped(program), restore)
       )
-    ),
-    "Lock.withLock",
-    { attributes: { "lock.key": key }, captureStackTrace: false }
+    )
   )
 
 /**
@@ -154,7 +155,9 @@ export const withLockIfAvailable = (key: string, options?: Omit<LockOptions, "wa
 <A, E, R>(
   program: Effect.Effect<A, E, R>
 ): Effect.Effect<Option.Option<A>, E | LockLost | CacheBackendError, Exclude<R, Scope.Scope> | CacheBackend> =>
-  Effect.withSpan(
+  traced(
+    "Lock.withLockIfAvailable",
+    key,
     Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(
         ifFree(begin(key, { ...options, waitTimeout: 0 }, restore)),
@@ -163,9 +166,7 @@ export const withLockIfAvailable = (key: string, options?: Omit<LockOptions, "wa
           onSome: (use) => Effect.asSome(run([use], Effect.scoped(program), restore))
         })
       )
-    ),
-    "Lock.withLockIfAvailable",
-    { attributes: { "lock.key": key }, captureStackTrace: false }
+    )
   )
 
 /**
@@ -355,11 +356,7 @@ export const acquire = (
   key: string,
   options?: LockOptions
 ): Effect.Effect<Lease, LockTimeout | LockDeadlock | CacheBackendError, CacheBackend | Scope.Scope> =>
-  acquireInScope(key, options, (acquired) =>
-    Effect.flatMap(
-      Effect.withSpan(acquired, "Lock.acquire", { attributes: { "lock.key": key }, captureStackTrace: false }),
-      leaseOf
-    ))
+  acquireInScope(key, options, (acquired) => Effect.flatMap(traced("Lock.acquire", key, acquired), leaseOf))
 
 /**
  * Acquires a lock in the current scope if it is free now: one attempt, `None`
@@ -391,10 +388,7 @@ export const tryAcquire = (
 ): Effect.Effect<Option.Option<Lease>, CacheBackendError, CacheBackend | Scope.Scope> =>
   acquireInScope(key, { ...options, waitTimeout: 0 }, (acquired) =>
     Effect.flatMap(
-      Effect.withSpan(ifFree(acquired), "Lock.tryAcquire", {
-        attributes: { "lock.key": key },
-        captureStackTrace: false
-      }),
+      traced("Lock.tryAcquire", key, ifFree(acquired)),
       Option.match({ onNone: () => Effect.succeedNone, onSome: (use) => Effect.asSome(leaseOf(use)) })
     ))
 
@@ -839,6 +833,14 @@ const administer = <A>(
   )
 
 type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+
+// Only where somebody records it: a span costs as much as a lock in memory.
+const traced = <A, E, R>(name: string, key: string, self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => {
+  const options = { attributes: { "lock.key": key }, captureStackTrace: false }
+  return Effect.contextWith((context: Context.Context<R>) =>
+    Context.getOrUndefined(context, Tracer.Tracer) === undefined ? self : Effect.withSpan(self, name, options)
+  )
+}
 
 const begin = (
   key: string,

@@ -60,11 +60,13 @@ const add = (around: Around, tenure: Tenure): Around => {
 /** The tenure of `key` that the logical thread of this fiber holds, if any. */
 export const find = (fiber: AnyFiber, backend: CacheBackend["Service"], key: string): Tenure | undefined => {
   const scope = Context.getOrUndefined(fiber.context, Scope.Scope)
-  const own = marks.get(fiber)?.get(key) ?? []
-  // Another fiber that is alive and shares the scope is another thread.
-  const handed = (scope && marks.get(scope)?.get(key) || []).filter((mark) => mark.fiber.pollUnsafe() !== undefined)
-  return [...at(fiber.getRef(Held), key), ...liveOf([...own, ...handed].map((mark) => mark.tenure))]
-    .find((tenure) => tenure.backend === backend)
+  const own = marks.get(fiber)?.get(key)
+  const handed = scope && marks.get(scope)?.get(key)
+  const isHeld = (tenure: Tenure) => isLive(tenure) && tenure.backend === backend
+  return Option.getOrUndefined(HashMap.get(fiber.getRef(Held).tenures, key))?.find(isHeld) ??
+    own?.find((mark) => isHeld(mark.tenure))?.tenure ??
+    // Another fiber that is alive and shares the scope is another thread.
+    handed?.find((mark) => mark.fiber.pollUnsafe() !== undefined && isHeld(mark.tenure))?.tenure
 }
 
 /** All that the logical thread of this fiber holds in this store. */
@@ -85,8 +87,10 @@ export const during = <A, E, R>(
 ): Effect.Effect<A, E, R> => {
   let around = parent.getRef(Held)
   const scope = Context.getOrUndefined(parent.context, Scope.Scope)
-  for (const on of [parent, ...scope === undefined ? [] : [scope]]) {
-    for (const mark of Array.from(marks.get(on)?.values() ?? []).flat()) around = add(around, mark.tenure)
+  for (const on of [parent, scope]) {
+    for (const some of on && marks.get(on)?.values() || []) {
+      for (const mark of some) around = add(around, mark.tenure)
+    }
   }
   return Effect.provideService(program, Held, tenures.reduce(add, around))
 }

@@ -1,3 +1,4 @@
+import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -17,18 +18,32 @@ export interface Ended<A, E> {
  * the locks can interrupt; not at all if one is lost already. To be called in an
  * uninterruptible region, with its `restore`.
  */
-export const runUnder = Effect.fnUntraced(function*<A, E, R>(
+export const runUnder = <A, E, R>(
   tenures: ReadonlyArray<Tenure.Tenure>,
   program: Effect.Effect<A, E, R>,
   restore: Restore,
   endsWithLock: boolean
-): Effect.fn.Return<Ended<A, E>, never, R> {
-  if (tenures.some((tenure) => Tenure.check(tenure, Tenure.instant(tenure.clock)) !== undefined)) {
-    return { exit: Exit.interrupt(), interrupted: false }
-  }
-  const fiber = yield* Effect.withFiber((parent) =>
-    Effect.forkChild(Held.during(program, parent, tenures), { startImmediately: true })
+): Effect.Effect<Ended<A, E>, never, R> =>
+  Effect.contextWith((context: Context.Context<R>) =>
+    Effect.withFiber((parent) => {
+      if (tenures.some((tenure) => Tenure.check(tenure, Tenure.instant(tenure.clock)) !== undefined)) {
+        return Effect.succeed({ exit: Exit.interrupt(), interrupted: false })
+      }
+      // Not as a child: it is waited for in any case, and a set of children that comes and goes is dear.
+      const fiber = Effect.runForkWith(context)(Held.during(program, parent, tenures))
+      const exit = fiber.pollUnsafe()
+      return exit === undefined
+        ? awaitEnd(tenures, fiber, restore, endsWithLock)
+        : Effect.succeed({ exit, interrupted: false })
+    })
   )
+
+const awaitEnd = Effect.fnUntraced(function*<A, E>(
+  tenures: ReadonlyArray<Tenure.Tenure>,
+  fiber: Fiber.Fiber<A, E>,
+  restore: Restore,
+  endsWithLock: boolean
+): Effect.fn.Return<Ended<A, E>> {
   const interrupt = () => fiber.interruptUnsafe()
   if (endsWithLock) {
     for (const tenure of tenures) {

@@ -76,7 +76,7 @@ export interface Tenure extends Grant {
   /** The latest moment, on the monotonic clock, until which the store may keep it, whatever was answered. */
   lastsUntil: number
   /** Renewals are sent one after the other, so that their answers come in the order of their effects. */
-  readonly renewing: Semaphore.Semaphore
+  renewing: Semaphore.Semaphore | undefined
   /** Ends the watchdog, whatever it is about. */
   stopWatch: () => void
   /** Interrupt the programs that run under the lock. */
@@ -108,12 +108,15 @@ export const make = (grant: Grant, anchor: Deadline.Instant, lifetime: number): 
   revocation: undefined,
   revoked: undefined,
   lastsUntil: Math.max(grant.since.monotonic, grant.doubtUntil) + grant.options.leaseMillis,
-  renewing: Semaphore.makeUnsafe(1),
+  renewing: undefined,
   stopWatch: constVoid,
   programs: new Set(),
   uses: 0,
   closing: undefined
 })
+
+/** The permit to renew. Most tenures end before their first renewal. */
+export const renewing = (self: Tenure): Semaphore.Semaphore => self.renewing ??= Semaphore.makeUnsafe(1)
 
 /** Until the deadline: how long the lock is surely held. */
 export const left = (self: Tenure, now: Deadline.Instant): number => self.lifetime - Deadline.elapsed(self.anchor, now)

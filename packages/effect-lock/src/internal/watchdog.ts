@@ -71,7 +71,7 @@ const renewOnce = Effect.fnUntraced(function*(
  * believes it. A notice says why it is gone, if it is.
  */
 export const verify = (self: Tenure.Tenure, notice?: Notice): Effect.Effect<void, LockLost | CacheBackendError> =>
-  self.renewing.withPermit(Effect.suspend(() => {
+  Tenure.renewing(self).withPermit(Effect.suspend(() => {
     const { backend, clock, key, token } = self
     const sentAt = Tenure.instant(clock)
     const lost = Tenure.check(self, sentAt)
@@ -100,12 +100,14 @@ export const renew = (
   mode: RenewRequest["mode"]
 ): Effect.Effect<void, LockLost | CacheBackendError> =>
   // Afterwards the watchdog has another deadline to plan for.
-  self.renewing.withPermit(Effect.andThen(renewOnce(self, leaseMillis, mode), start(self)))
+  Tenure.renewing(self).withPermit(Effect.andThen(renewOnce(self, leaseMillis, mode), start(self)))
 
 /** Renews in the name of the watchdog; answers how many renewals in a row were not confirmed. */
 const renewInTurn = Effect.fnUntraced(function*(self: Tenure.Tenure, failures: number): Effect.fn.Return<number> {
   // If one is under way by hand, there is nothing to do but to look again soon.
-  const exit = yield* Effect.exit(self.renewing.withPermitsIfAvailable(1)(renewOnce(self, self.leaseMillis, "atLeast")))
+  const exit = yield* Effect.exit(
+    Tenure.renewing(self).withPermitsIfAvailable(1)(renewOnce(self, self.leaseMillis, "atLeast"))
+  )
   if (Exit.isSuccess(exit)) return Option.isNone(exit.value) ? 1 : 0
   if (failures === 0) yield* Effect.logWarning("effect-lock: a renewal was not confirmed", exit.cause)
   return failures + 1
