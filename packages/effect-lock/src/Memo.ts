@@ -261,6 +261,7 @@ const planOf = <
     jitter: fraction("jitter", options.jitter ?? 0.05, 0.9),
     maxValueBytes,
     announces: options.memory !== undefined,
+    known: new Map(),
     refreshing: new Set()
   }
 }

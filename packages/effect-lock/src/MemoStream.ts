@@ -154,6 +154,7 @@ export const stream = <A, E = never, W extends "fail" | "compute" | undefined = 
           jitter: 0.05,
           maxValueBytes: Infinity,
           announces: false,
+          known: new Map(),
           refreshing: new Set()
         }
       }

@@ -1,6 +1,6 @@
 /** What once broke a memo, each by the smallest schedule that shows it. */
 import { assert, describe, it } from "@effect/vitest"
-import { CacheBackend } from "effect-lock/CacheBackend"
+import { CacheBackend, make as makeBackend } from "effect-lock/CacheBackend"
 import type { CacheBackendError } from "effect-lock/LockError"
 import * as Lock from "effect-lock/Lock"
 import * as Memo from "effect-lock/Memo"
@@ -637,5 +637,54 @@ describe("Memo, races", () => {
         if (!isStored) assert.deepStrictEqual(again, value)
         assert.strictEqual(lookups, isStored ? 1 : 2)
       }
+    }).pipe(Effect.provide(MemoryLayer)))
+
+  it.effect("a value that was seen is read plainly; a silent store costs that one time limit, and who is hasty none", () =>
+    Effect.gen(function*() {
+      const { capabilities, leases, lookups, values } = yield* CacheBackend
+      const asked: Array<string> = []
+      let isSilent = false
+      const counted = <A>(what: string, call: Effect.Effect<A, CacheBackendError>) =>
+        Effect.suspend(() => (asked.push(what), isSilent ? Effect.never : call))
+      const service = yield* makeBackend({
+        name: "slow",
+        capabilities,
+        timeLimit: "1 second",
+        leases,
+        values: { ...values, get: (key) => counted("get", values.get(key)) },
+        lookups: {
+          ...lookups,
+          getOrAcquire: (request) => counted("getOrAcquire", lookups.getOrAcquire(request))
+        }
+      })
+      const memo = (waitTimeout: "50 millis" | "30 seconds") =>
+        Memo.make({
+          name: "m",
+          key: (key: string) => key,
+          lookup: () => Effect.succeed("value"),
+          success: Schema.String,
+          timeToLive: "1 minute",
+          jitter: 0,
+          waitTimeout
+        }).pipe(Effect.provideService(CacheBackend, service))
+      const [hasty, patient] = [yield* memo("50 millis"), yield* memo("30 seconds")]
+      const within = Effect.fnUntraced(function*(of: typeof hasty, millis: number) {
+        const fiber = yield* Effect.forkChild(of.get("k"), { startImmediately: true })
+        yield* TestClock.adjust(millis)
+        const exit = fiber.pollUnsafe()
+        yield* Fiber.interrupt(fiber)
+        return [exit, asked.splice(0)]
+      })
+      const value = Exit.succeed("value")
+      assert.deepStrictEqual(yield* within(patient, 0), [value, ["getOrAcquire"]])
+      assert.deepStrictEqual(yield* within(patient, 0), [value, ["get"]])
+      assert.deepStrictEqual(yield* within(hasty, 0), [value, ["getOrAcquire"]])
+      isSilent = true
+      assert.deepStrictEqual(yield* within(hasty, 50), [value, ["getOrAcquire"]])
+      assert.deepStrictEqual(yield* within(patient, 1000), [value, ["get"]])
+      assert.deepStrictEqual(yield* within(patient, 0), [value, []])
+      isSilent = false
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(yield* within(patient, 0), [value, ["getOrAcquire"]], "it is known to have ended")
     }).pipe(Effect.provide(MemoryLayer)))
 })

@@ -66,8 +66,23 @@ describe("a memo on Redis", () => {
       )
       assert.strictEqual(counter.lookups, 1)
       assert.strictEqual(cold.lines.filter(isScript).length, 2 + 3, cold.lines.join("\n"))
-      const hit = yield* Support.recording(server, memos[1]!.get("k"))
-      assert.strictEqual(hit.lines.filter(isScript).length, 1)
+      for (const memo of [memos[0]!, memos[1]!]) {
+        const hit = yield* Support.recording(server, memo.get("k"))
+        assert.deepStrictEqual(hit.lines, ["get effect-lock:value:{memo/memo/k}"])
+      }
+      // Not known to this process: the right to compute it is asked for in the same request.
+      const [newcomer] = yield* openMany(server, 1, lookup)
+      yield* newcomer!.get("warm up")
+      const first = yield* Support.recording(server, newcomer!.get("k"))
+      assert.strictEqual(first.lines.length, 1)
+      assert.isTrue(isScript(first.lines[0]!))
+      // Removed behind its back: one more command. Removed by itself: it knows.
+      yield* memos[0]!.invalidate("k")
+      const surprised = yield* Support.recording(server, memos[1]!.get("k"))
+      assert.strictEqual(surprised.lines.length, 3, surprised.lines.join("\n"))
+      yield* memos[1]!.invalidate("k")
+      const again = yield* Support.recording(server, memos[1]!.get("k"))
+      assert.strictEqual(again.lines.length, 2, again.lines.join("\n"))
       assert.isEmpty(
         yield* Effect.map(Support.keys(server), (keys) => keys.filter((key) => /:(lock|queue):/.test(key)))
       )

@@ -62,6 +62,8 @@ export interface Plan<K, A, E, R> {
   /** By what fraction a time to live may differ, either way. */
   readonly jitter: number
   readonly announces: boolean
+  /** Until when the values are fresh that were seen last, in the order of use. */
+  readonly known: Map<string, number>
   /** What is refreshed in the background now. */
   readonly refreshing: Set<string>
 }
@@ -514,6 +516,54 @@ export const loadInBatch = <K, A, E, R>(
     }))
   ).pipe(Effect.ensuring(Effect.sync(() => batch.pass(target.name))))
 
+/**
+ * A value that this process has seen, and that is fresh if nobody has changed it,
+ * as a plain read has it: that costs a store less than the right to compute it
+ * would. `undefined` if it does not serve, and is to be asked for.
+ */
+const readKnown = <K, A, E, R>(
+  plan: Plan<K, A, E, R>,
+  backend: Backend,
+  clock: Clock.Clock,
+  target: Target<K>
+): Effect.Effect<Loaded<A, E> | undefined, never, R> => {
+  const read = Effect.flatMap(backend.values.get(target.name), (value) => {
+    if (Option.isNone(value)) return Effect.undefined
+    const { bytes, version } = value.value
+    return Effect.flatMap(Stored.read(plan.format(target.key), backend, target.name, bytes), (entry) =>
+      // All else is judged when it is asked for.
+      entry._tag === "Result" && entry.times.freshUntil > clock.currentTimeMillisUnsafe()
+        ? Effect.map(
+          judge(plan, backend, clock, target, { entry, version }),
+          (found) => found._tag === "Serves" ? found.loaded : undefined
+        )
+        : Effect.undefined)
+  })
+  return Effect.catchTag(read, "CacheBackendError", (error) => {
+    Outage.begin(backend, Tenure.instant(clock).monotonic, error)
+    return Effect.as(
+      logAbout(target.name, "effect-lock: the store failed a memo", Cause.fail(error)),
+      undefined
+    )
+  })
+}
+
+// So many, of those that were seen last.
+const MOST_KNOWN = 10_000
+
+/** Remembers until when a value is fresh that is stored. */
+const remember = (
+  known: Map<string, number>,
+  name: string,
+  { freshMillis, version }: Loaded<unknown, unknown>,
+  wall: number
+): void => {
+  if (version === 0 || freshMillis <= 0) return
+  known.set(name, wall + freshMillis)
+  if (known.size <= MOST_KNOWN) return
+  for (const oldest of known.keys()) return void known.delete(oldest)
+}
+
 /** The value, stored or computed by whoever is first; only a newer one than `seen`. */
 export const load = <K, A, E, R>(
   plan: Plan<K, A, E, R>,
@@ -521,9 +571,34 @@ export const load = <K, A, E, R>(
   target: Target<K>,
   seen = 0
 ): Effect.Effect<Loaded<A, E>, LockTimeout | CacheBackendError, R> =>
-  Effect.uninterruptibleMask((restore) =>
-    Effect.clockWith((clock) => loop(plan, backend, clock, target, seen, restore))
-  )
+  Effect.clockWith((clock) => {
+    const { known } = plan
+    const askWithin = (waitMillis: number) =>
+      Effect.map(
+        Effect.uninterruptibleMask((restore) =>
+          loop({ ...plan, lock: { ...plan.lock, waitMillis } }, backend, clock, target, seen, restore)
+        ),
+        (loaded) => {
+          remember(known, target.name, loaded, clock.currentTimeMillisUnsafe())
+          return loaded
+        }
+      )
+    const { waitMillis } = plan.lock
+    const freshUntil = known.get(target.name)
+    if (freshUntil === undefined || seen > 0) return askWithin(waitMillis)
+    known.delete(target.name)
+    const before = Tenure.instant(clock)
+    // A read that gets no answer takes the time limit of the store, and that is for who would wait as long.
+    const mayRead = waitMillis === 0 || waitMillis >= backend.timeLimitMillis
+    if (before.wall >= freshUntil || !mayRead || Outage.isKnown(backend)) return askWithin(waitMillis)
+    return Effect.flatMap(readKnown(plan, backend, clock, target), (loaded) => {
+      if (loaded === undefined) {
+        return askWithin(Math.max(0, waitMillis - Deadline.elapsed(before, Tenure.instant(clock))))
+      }
+      known.set(target.name, freshUntil)
+      return Effect.succeed(loaded)
+    })
+  })
 
 /** Computes it whatever is stored, under the lock. */
 export const refresh = <K, A, E, R>(
@@ -539,6 +614,7 @@ export const invalidate = Effect.fnUntraced(function*<K, A, E, R>(
   backend: Backend,
   name: string
 ): Effect.fn.Return<void, CacheBackendError> {
+  plan.known.delete(name)
   // Chunks that nobody names any more need not wait for their end.
   const stored = yield* backend.values.get(name)
   yield* Effect.ensuring(

@@ -43,3 +43,6 @@ export const begin = (backend: CacheBackend["Service"], now: number, error: Cach
 
 /** The store answered. */
 export const end = (backend: CacheBackend["Service"]): void => void outages.delete(backend)
+
+/** Whether it gave an error last. */
+export const isKnown = (backend: CacheBackend["Service"]): boolean => outages.has(backend)
