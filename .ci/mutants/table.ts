@@ -676,6 +676,46 @@ export const mutants: ReadonlyArray<Mutant> = [
     ),
     killedBy: values("values", "are removed only at the expected version")
   },
+  // What stands on locks and values
+  {
+    name: "gives a call another key when properties come in another order",
+    ...core("internal/canonical", "[...forms].sort().join", "forms.join"),
+    killedBy: tests("effect-lock", "canonical")(
+      "the form of a value",
+      "does not depend on the order of what has none, nor on how a value came about"
+    )
+  },
+  {
+    name: "begins an update again whatever it fails with",
+    ...core("OptimisticLock", "while: (error) => error === conflict", "while: () => true"),
+    killedBy: tests("effect-lock", "OptimisticLock")(
+      "update",
+      "does not try again what fails otherwise: the change, or a write that may have been done"
+    )
+  },
+  {
+    name: "lets a late write pass in memory",
+    ...core("Fence", "return fencingToken < guard.greatest\n", "return fencingToken < 0\n"),
+    killedBy: tests("effect-lock", "Fence")("a guard in memory", "refuses the late write of a holder that was paused")
+  },
+  {
+    name: "lets a late write pass in SQL",
+    ...core("FenceSql", `" <= "`, `" >= "`),
+    killedBy: tests("effect-lock", "Fence")(
+      "in SQL",
+      "an update is refused where the row was written under a newer lock"
+    )
+  },
+  {
+    name: "lets a late write pass in Redis",
+    file: "packages/redis/src/RedisFence.ts",
+    from: "tonumber(seen) > tonumber(token)",
+    to: "false",
+    killedBy: tests("redis", "RedisFence")(
+      "a fenced set",
+      "is done with a newer or an equal token, and refused with an older one"
+    )
+  },
   // The driver
   {
     name: "counts an answer to a connection that was lost meanwhile",

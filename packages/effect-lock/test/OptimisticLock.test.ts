@@ -177,15 +177,21 @@ describe("update", () => {
   it.effect("does not try again what fails otherwise: the change, or a write that may have been done", () =>
     Effect.gen(function*() {
       let runs = 0
+      const retry = Schedule.recurs(2)
       const run = Effect.sync(() => ++runs)
-      const refused = update("k", { schema: Schema.Int })(() => Effect.andThen(run, Effect.fail("refused" as const)))
+      const refused = update("k", { schema: Schema.Int, retry })(() =>
+        Effect.andThen(run, Effect.fail("refused" as const))
+      )
       assert.deepStrictEqual(reasons(yield* Effect.exit(refused)), ["Fail refused"])
       assert.strictEqual(runs, 1)
       const unknown = memoryWith((values) => ({
         compareAndSet: (...request) =>
           Effect.andThen(values.compareAndSet(...request), Effect.fail(storeError("Unknown")))
       }))
-      const exit = yield* update("k", { schema: Schema.Int })(() => run).pipe(Effect.exit, Effect.provide(unknown))
+      const exit = yield* update("k", { schema: Schema.Int, retry })(() => run).pipe(
+        Effect.exit,
+        Effect.provide(unknown)
+      )
       assert.deepStrictEqual(reasons(exit), ["Fail CacheBackendError"])
       assert.strictEqual(runs, 2)
     }).pipe(Effect.provide(MemoryLayer)))
