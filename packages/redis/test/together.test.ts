@@ -78,6 +78,17 @@ describe("several locks in one step", () => {
       assert.strictEqual(Option.getOrThrow(yield* leases.inspect("k")).remainingMillis, Infinity)
     }))
 
+  it.live("names the holder of one that was revoked", () =>
+    Effect.gen(function*() {
+      const server = yield* Support.start()
+      const { leases } = yield* Support.open(server)
+      const mine = request("k")
+      yield* leases.acquire(mine)
+      assert.isTrue(yield* leases.revoke("k", 10_000))
+      const blocked = yield* leases.acquireAll!(together(["a", "k"]))
+      assert.deepStrictEqual(blocked, { _tag: "NoneGranted", key: "k", holder: Option.some(mine.holder) })
+    }))
+
   it.live("none is granted while the store may have forgotten locks", () =>
     Effect.gen(function*() {
       const server = yield* Support.start()

@@ -201,7 +201,7 @@ return take()
 }
 
 export const acquireAll: Script = {
-  sha1: "fa0a879602cf10400078248d3bdd0814628e42b8",
+  sha1: "12efc700bc0b275ff91adce27bca65aa843c71cb",
   lua: `-- Grants several locks, or none: none if somebody else holds one of them, or waits for one that is free and can hear of
 -- it. Keeps no ticket and hands nothing over.
 --
@@ -253,7 +253,8 @@ for i = 1, (#KEYS - 1) / 3 do
   if record then
     local fence, owner, holder = string.match(record, "^(%d+) (%S+) (.*)$")
     if not owner then return wrong("key") end
-    if owner ~= token then return table.concat({"held", micros, i, holder}, " ") end
+    -- Of a lock that was revoked, the holder is written behind the time at which it is taken away.
+    if owner ~= token then return table.concat({"held", micros, i, (string.gsub(holder, "^@%d+ ", ""))}, " ") end
     held[i] = fence
   else
     for _, entry in ipairs(redis.call("LRANGE", KEYS[3 * i + 1], 0, -1)) do

@@ -49,7 +49,8 @@ for i = 1, (#KEYS - 1) / 3 do
   if record then
     local fence, owner, holder = string.match(record, "^(%d+) (%S+) (.*)$")
     if not owner then return wrong("key") end
-    if owner ~= token then return table.concat({"held", micros, i, holder}, " ") end
+    -- Of a lock that was revoked, the holder is written behind the time at which it is taken away.
+    if owner ~= token then return table.concat({"held", micros, i, (string.gsub(holder, "^@%d+ ", ""))}, " ") end
     held[i] = fence
   else
     for _, entry in ipairs(redis.call("LRANGE", KEYS[3 * i + 1], 0, -1)) do
