@@ -162,8 +162,8 @@ export const mutants: ReadonlyArray<Mutant> = [
     name: "gives up renewing after one that failed",
     ...core(
       "internal/watchdog",
-      "    if (Exit.isFailure(exit)) {\n",
-      "    if (Exit.isFailure(exit)) {\n      return\n"
+      "if (Exit.isSuccess(exit)) watch(",
+      "if (Exit.isSuccess(exit) && exit.value === 0) watch("
     ),
     killedBy: block("told before lost", "a renewal that succeeds after some that did not keeps the lock")
   },
@@ -184,7 +184,7 @@ export const mutants: ReadonlyArray<Mutant> = [
     name: "sends renewals while another is under way",
     ...core(
       "internal/watchdog",
-      "self.renewing.withPermit(Effect.andThen(renewOnce(self, leaseMillis, mode), start(self)))",
+      "Tenure.renewing(self).withPermit(Effect.andThen(renewOnce(self, leaseMillis, mode), start(self)))",
       "Effect.andThen(renewOnce(self, leaseMillis, mode), start(self))"
     ),
     killedBy: races(
@@ -473,7 +473,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "renews when its timer was only too short",
-    ...core("internal/watchdog", "if (wait < renewIn) continue\n", ""),
+    ...core("internal/watchdog", "if (wait < renewIn) return watch(self, context, failures)\n", ""),
     killedBy: races(
       "timers and rounding",
       "an endless lease that is not to be renewed is not, when the longest timer is over"

@@ -109,7 +109,9 @@ const renewInTurn = Effect.fnUntraced(function*(self: Tenure.Tenure, failures: n
     Tenure.renewing(self).withPermitsIfAvailable(1)(renewOnce(self, self.leaseMillis, "atLeast"))
   )
   if (Exit.isSuccess(exit)) return Option.isNone(exit.value) ? 1 : 0
-  if (failures === 0) yield* Effect.logWarning("effect-lock: a renewal was not confirmed", exit.cause)
+  if (failures === 0 && self.status === "held") {
+    yield* Effect.logWarning("effect-lock: a renewal was not confirmed", exit.cause)
+  }
   return failures + 1
 })
 
