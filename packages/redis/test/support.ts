@@ -163,3 +163,15 @@ export const startClosable = Effect.fnUntraced(function*() {
   const server = yield* Scope.provide(start(), scope)
   return { server, stop: Scope.close(scope, Exit.void) }
 })
+
+/** How long it takes, in milliseconds that a timer of this process has counted: one that is held up counts fewer. */
+export const counted = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<number, E, R> =>
+  Effect.acquireUseRelease(
+    Effect.sync(() => {
+      const counter = { millis: 0 }
+      const timer = setInterval(() => counter.millis += 5, 5)
+      return { counter, timer }
+    }),
+    ({ counter }) => Effect.map(effect, () => counter.millis),
+    ({ timer }) => Effect.sync(() => clearInterval(timer))
+  )
