@@ -131,7 +131,7 @@ export interface Contended {
  * @category models
  * @since 0.1.0
  */
-export interface AcquireAllRequest extends Omit<AcquireRequest, "key" | "token" | "ticketMillis"> {
+export interface AcquireAllRequest extends Omit<AcquireRequest, "key" | "token" | "ticketMillis" | "stealAfterMillis"> {
   readonly locks: ReadonlyArray<{ readonly key: string; readonly token: string }>
 }
 

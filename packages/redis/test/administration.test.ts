@@ -187,6 +187,14 @@ describe("a record that is revoked", () => {
       assert.isTrue(renewed._tag === "Renewed" && renewed.remainingMillis <= 60_000)
       const contended = yield* leases.acquire(request("k"))
       assert.deepStrictEqual(contended._tag === "Contended" && contended.holder, Option.some(owner.holder))
+      const { acquireAll } = leases
+      const several = yield* acquireAll!({
+        locks: [{ key: "k", token: "t" }],
+        leaseMillis: 1000,
+        withinMillis: 1000,
+        holder: owner.holder
+      })
+      assert.deepStrictEqual(several._tag === "NoneGranted" && several.holder, Option.some(owner.holder))
       const again = yield* leases.acquire(owner)
       assert.isTrue(again._tag === "Granted" && again.remainingMillis <= 60_000)
       assert.deepStrictEqual(yield* leases.release("k", owner.token), { _tag: "Released" })
