@@ -17,7 +17,8 @@ const layers = {
       "internal/canonical",
       "internal/deadline",
       "internal/name",
-      "internal/options"
+      "internal/options",
+      "internal/process"
     ],
     imports: ["values"]
   },
@@ -36,6 +37,9 @@ const layers = {
       "internal/envelope",
       "internal/gzip",
       "internal/held",
+      "internal/hold",
+      "internal/holding",
+      "internal/logs",
       "internal/inspection",
       "internal/lookup",
       "internal/many",
@@ -51,6 +55,7 @@ const layers = {
       "internal/tier",
       "internal/tenure",
       "internal/token",
+      "internal/travel",
       "internal/turnstile",
       "internal/watchdog",
       "internal/wrap"

@@ -33,7 +33,8 @@ import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
-import type { Holder } from "./Holder.ts"
+import type { Holder, Identity } from "./Holder.ts"
+import * as Process from "./internal/process.ts"
 import { answerWithin, bounded } from "./internal/bounded.ts"
 import { derive } from "./internal/derived.ts"
 import type { CacheBackendError } from "./LockError.ts"
@@ -235,6 +236,24 @@ export interface RenewRequest {
 }
 
 /**
+ * A request to put `newToken` in the place of `token`: the lock passes from
+ * whoever knew the one to whoever knows the other. `newToken` was never used
+ * before. The store must not do it later than `withinMillis` after the call,
+ * however late the request reaches it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface TransferRequest {
+  readonly key: string
+  readonly token: string
+  readonly newToken: string
+  readonly leaseMillis: number
+  readonly withinMillis: number
+  readonly holder: Holder
+}
+
+/**
  * What an onlooker sees of a lock that is held. `token` is the owner's,
  * `revokedMillis` as with {@link Renewed}.
  *
@@ -328,6 +347,17 @@ export interface Leases {
    * owner believes, never shorter, except by `extend` to less.
    */
   readonly renew: (request: RenewRequest) => Effect.Effect<Renewed | NotHeld, CacheBackendError>
+
+  /**
+   * If `token` holds the lock: grants it to `newToken` instead, for
+   * `leaseMillis` and with a greater fence, past all who wait. If `newToken`
+   * holds it, says so and changes nothing. Of many that transfer the same
+   * `token`, one is granted the lock. A lock that was revoked stays revoked.
+   *
+   * Stopped after, or the answer lost: a lease that the same request finds
+   * again, that `withdraw` of `newToken` removes, and that ends by itself.
+   */
+  readonly transfer: (request: TransferRequest) => Effect.Effect<Granted | NotHeld, CacheBackendError>
 
   /**
    * Frees the lock if `token` holds it, and in the same step hands it to the
@@ -631,6 +661,8 @@ export class CacheBackend extends Context.Service<CacheBackend, {
   /** Names the store in errors and logs. */
   readonly name: string
   readonly capabilities: Capabilities
+  /** What the holders of this process say of it. */
+  readonly identity: Identity
   /** An operation that has not answered by then fails as `Unknown`. */
   readonly timeLimitMillis: number
   readonly leases: Leases
@@ -656,6 +688,9 @@ export class CacheBackend extends Context.Service<CacheBackend, {
  * says if that is less, whatever the driver does: a driver's promise may never
  * settle. An operation that hits its limit fails as `Unknown` and goes on in
  * nobody's name. A store in this process, which answers at once, needs none.
+ *
+ * `identity` is laid over what `make` finds itself: the process id, where there
+ * is one, and the configuration `OTEL_SERVICE_NAME`.
  *
  * Without `lookups` they are put together from the other operations, at the
  * price of more round trips.
@@ -697,6 +732,7 @@ export class CacheBackend extends Context.Service<CacheBackend, {
 export const make = Effect.fnUntraced(function*(options: {
   readonly name: string
   readonly capabilities: Capabilities
+  readonly identity?: Identity | undefined
   readonly timeLimit?: Duration.Input | undefined
   readonly leases: Leases
   readonly values: Values
@@ -704,6 +740,7 @@ export const make = Effect.fnUntraced(function*(options: {
 }): Effect.fn.Return<CacheBackend["Service"], never, Scope.Scope> {
   const { capabilities, leases, name, timeLimit, values } = options
   const lookups = options.lookups ?? derive(leases, values)
+  const identity = { ...yield* Process.identity, ...options.identity }
   const scope = yield* Effect.scope
   const background = yield* FiberSet.make<void>()
   const closing = Deferred.makeUnsafe<void>()
@@ -716,6 +753,7 @@ export const make = Effect.fnUntraced(function*(options: {
   return {
     name,
     capabilities,
+    identity,
     timeLimitMillis,
     scope,
     inBackground: (effect, afterMillis) => {
@@ -770,7 +808,8 @@ const boundedLeases = ({ leases, name, timeLimitMillis }: CacheBackend["Service"
       ...leases,
       acquire: limited("acquire", leases.acquire),
       acquireAll: leases.acquireAll && limited("acquire", leases.acquireAll),
-      renew: limited("renew", leases.renew)
+      renew: limited("renew", leases.renew),
+      transfer: limited("transfer", leases.transfer)
     }
 }
 
@@ -837,6 +876,7 @@ export const combine = <E1, R1, E2, R2>(options: {
         make({
           name: `${locks.name}+${store.name}`,
           capabilities: locks.capabilities,
+          identity: locks.identity,
           timeLimit: 2 * (locks.timeLimitMillis + store.timeLimitMillis),
           leases,
           values: store.values,

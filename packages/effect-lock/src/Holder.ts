@@ -13,9 +13,16 @@ import * as Schema from "effect/Schema"
  *
  * **Details**
  *
- * `since` is the holder's own wall clock at the moment it began to ask for the
- * lock; it is for people, no decision rests on it. `metadata` is the small
- * record of strings given as the `metadata` option.
+ * All of it is for people; no decision rests on it.
+ *
+ * - `since`: the holder's own wall clock at the moment it began to ask for the
+ *   lock.
+ * - `host`, `pid`: the machine and the process, where the backend knows them.
+ * - `service`: the configuration `OTEL_SERVICE_NAME`, read when the backend is
+ *   made.
+ * - `traceId`, `spanId`: of the span in which the lock was asked for, where a
+ *   tracer is provided or there is a span around it, and it is sampled.
+ * - `metadata`: the small record of strings given as the option.
  *
  * **Example** (Describing a holder)
  *
@@ -44,8 +51,21 @@ export interface Holder extends Schema.Schema.Type<typeof Holder> {}
  */
 export const Holder = Schema.Struct({
   since: Schema.DateTimeUtcFromMillis,
+  host: Schema.optionalKey(Schema.String),
+  pid: Schema.optionalKey(Schema.Int),
+  service: Schema.optionalKey(Schema.String),
+  traceId: Schema.optionalKey(Schema.String),
+  spanId: Schema.optionalKey(Schema.String),
   metadata: Schema.Record(Schema.String, Schema.String)
 })
+
+/**
+ * What all holders of one process say alike.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Identity extends Pick<Holder, "host" | "pid" | "service"> {}
 
 const decode = Schema.decodeUnknownOption(Schema.fromJsonString(Holder))
 
@@ -66,8 +86,7 @@ const decode = Schema.decodeUnknownOption(Schema.fromJsonString(Holder))
  * @category encoding
  * @since 0.1.0
  */
-export const toText = (self: Holder): string =>
-  JSON.stringify({ since: DateTime.toEpochMillis(self.since), metadata: self.metadata })
+export const toText = (self: Holder): string => JSON.stringify({ ...self, since: DateTime.toEpochMillis(self.since) })
 
 /**
  * Reads a holder from stored text. Text that is not a holder is `None`, so a

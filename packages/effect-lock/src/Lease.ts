@@ -8,8 +8,53 @@ import type * as DateTime from "effect/DateTime"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
 import type { Holder } from "./Holder.ts"
 import type { CacheBackendError, LockLost } from "./LockError.ts"
+
+/**
+ * A lock on its way from one owner to the next, as `lease.detach` gives it and
+ * `Lock.resume` takes it.
+ *
+ * **Details**
+ *
+ * It encodes to plain JSON. `token` is the right to the lock: whoever has it can
+ * take the lock over, so send it where you would send a password. It is used up
+ * by the first who resumes it.
+ *
+ * **Example** (Sending a lock as text)
+ *
+ * ```ts
+ * import * as Duration from "effect/Duration"
+ * import * as Schema from "effect/Schema"
+ * import * as Lock from "effect-lock/Lock"
+ *
+ * const Text = Schema.fromJsonString(Lock.DetachedLease)
+ *
+ * const text = Schema.encodeSync(Text)({
+ *   key: "import:7",
+ *   token: "1f2c8a44-52d7-4f0e-9d43-6d1fdc5a2f10",
+ *   leaseDuration: Duration.seconds(30)
+ * })
+ * console.log(Schema.decodeSync(Text)(text).key) // => import:7
+ * ```
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const DetachedLease = Schema.Struct({
+  key: Schema.NonEmptyString,
+  token: Schema.NonEmptyString,
+  leaseDuration: Schema.DurationFromString
+})
+
+/**
+ * The type of {@link DetachedLease}.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface DetachedLease extends Schema.Schema.Type<typeof DetachedLease> {}
 
 /**
  * A lock that is held, from `Lock.acquire` until its scope closes, it is
@@ -89,6 +134,15 @@ export interface Lease {
    * Repeating it gives the first answer.
    */
   readonly release: Effect.Effect<void, LockLost | CacheBackendError>
+
+  /**
+   * Renews a last time and gives the lock away without freeing it: it stays
+   * nobody's but that of whoever gives the answer to `Lock.resume`, in this
+   * process or another, before `leaseDuration` is over. Here it is lost from
+   * then on, with the reason `Detached`, and its scope closes without touching
+   * it. If it fails with `CacheBackendError`, the lock is still held here.
+   */
+  readonly detach: Effect.Effect<DetachedLease, LockLost | CacheBackendError>
 
   /** Never succeeds; fails as soon as the lock is lost. Race it against work of your own. */
   readonly lost: Effect.Effect<never, LockLost>

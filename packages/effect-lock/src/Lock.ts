@@ -29,17 +29,22 @@ import { CacheBackend } from "./CacheBackend.ts"
 import type { Holder } from "./Holder.ts"
 import * as Each from "./internal/each.ts"
 import * as Held from "./internal/held.ts"
+import { hold, withToken } from "./internal/hold.ts"
 import { toInspection } from "./internal/inspection.ts"
+import * as Logs from "./internal/logs.ts"
 import * as Many from "./internal/many.ts"
 import * as Options from "./internal/options.ts"
 import { runUnder } from "./internal/program.ts"
 import { type Use, use } from "./internal/release.ts"
 import * as Tenure from "./internal/tenure.ts"
+import * as Travel from "./internal/travel.ts"
 import * as Watchdog from "./internal/watchdog.ts"
 import * as Wrap from "./internal/wrap.ts"
-import type { Inspection, Lease } from "./Lease.ts"
+import type { DetachedLease, Inspection, Lease } from "./Lease.ts"
 import { type CacheBackendError, type LockDeadlock, LockLost, LockReentered, type LockTimeout } from "./LockError.ts"
 import type { LockOptions } from "./LockOptions.ts"
+
+export { DetachedLease } from "./Lease.ts"
 
 /**
  * The default options. Override it for a part of a program with
@@ -356,7 +361,10 @@ export const acquire = (
   key: string,
   options?: LockOptions
 ): Effect.Effect<Lease, LockTimeout | LockDeadlock | CacheBackendError, CacheBackend | Scope.Scope> =>
-  acquireInScope(key, options, (acquired) => Effect.flatMap(traced("Lock.acquire", key, acquired), leaseOf))
+  acquireInScope(
+    (restore) => begin(key, options, restore),
+    (acquired) => Effect.flatMap(traced("Lock.acquire", key, acquired), leaseOf)
+  )
 
 /**
  * Acquires a lock in the current scope if it is free now: one attempt, `None`
@@ -386,7 +394,7 @@ export const tryAcquire = (
   key: string,
   options?: Omit<LockOptions, "waitTimeout" | "retry">
 ): Effect.Effect<Option.Option<Lease>, CacheBackendError, CacheBackend | Scope.Scope> =>
-  acquireInScope(key, { ...options, waitTimeout: 0 }, (acquired) =>
+  acquireInScope((restore) => begin(key, { ...options, waitTimeout: 0 }, restore), (acquired) =>
     Effect.flatMap(
       traced("Lock.tryAcquire", key, ifFree(acquired)),
       Option.match({ onNone: () => Effect.succeedNone, onSome: (use) => Effect.asSome(leaseOf(use)) })
@@ -640,6 +648,73 @@ const keptIn = (scope: Scope.Scope): Map<string, ScopedUse> => {
 }
 
 /**
+ * Takes over, in the current scope, a lock that `lease.detach` gave away, here
+ * or in another process.
+ *
+ * **When to use**
+ *
+ * Use it where one process takes a lock and another does the work, or to go on
+ * after a crash with a lock whose `token` was written down before.
+ *
+ * **Details**
+ *
+ * The lock is never free in between, and nobody who waits for it gets it. One
+ * step in the store puts a new token in the place of the old one and starts the
+ * lease anew, as long as it was, unless `leaseDuration` says otherwise. So of
+ * all who resume the same ticket one gets the lock. For the others, for a ticket
+ * whose lease is over, and for what the owner before still does, it is
+ * `LockLost`. While the store gives no answer it is tried again, for as long as
+ * `waitTimeout` says. `maxHold` counts anew.
+ *
+ * The fencing token is greater than that of the owner before, so that a resource
+ * refuses its late writes.
+ *
+ * **Gotchas**
+ *
+ * If it fails with `CacheBackendError`, or is interrupted, the ticket may be used
+ * up; then the lock is freed. A ticket that nobody resumes keeps the lock until
+ * its lease is over; without an end to the lease, until somebody frees it by
+ * force.
+ *
+ * **Example** (Handing a lock to another process)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Schema from "effect/Schema"
+ * import * as Lock from "effect-lock/Lock"
+ * import { MemoryLayer } from "effect-lock/MemoryBackend"
+ *
+ * const Ticket = Schema.fromJsonString(Lock.DetachedLease)
+ *
+ * const send = Effect.scoped(Effect.gen(function*() {
+ *   const lease = yield* Lock.acquire("import:7")
+ *   return yield* Schema.encodeEffect(Ticket)(yield* lease.detach)
+ * }))
+ *
+ * const work = (text: string) =>
+ *   Effect.scoped(Effect.gen(function*() {
+ *     const lease = yield* Lock.resume(yield* Schema.decodeEffect(Ticket)(text))
+ *     return yield* lease.guard(Effect.succeed(`imported ${lease.key}`))
+ *   }))
+ *
+ * const program = Effect.flatMap(send, work)
+ * console.log(await Effect.runPromise(Effect.provide(program, MemoryLayer))) // => imported import:7
+ * ```
+ *
+ * @category resources
+ * @since 0.1.0
+ */
+export const resume = (
+  detached: DetachedLease,
+  options?: Omit<LockOptions, "reentrant">
+): Effect.Effect<Lease, LockLost | CacheBackendError, CacheBackend | Scope.Scope> =>
+  acquireInScope((restore) => takeOver(detached, options, restore), (resumed) =>
+    Effect.flatMap(
+      Effect.withSpan(resumed, "Lock.resume", { attributes: { "lock.key": detached.key }, captureStackTrace: false }),
+      leaseOf
+    ))
+
+/**
  * Who holds a lock, for how long still, and how many wait; `None` if nobody
  * holds it.
  *
@@ -860,6 +935,32 @@ const begin = (
     return Effect.clockWith((clock) => Many.acquireOne(backend, key, resolved, clock, restore, others))
   })
 
+const takeOver = (
+  { key, leaseDuration, token }: DetachedLease,
+  options: LockOptions | undefined,
+  restore: Restore
+): Effect.Effect<Use, LockLost | CacheBackendError, CacheBackend> =>
+  Effect.withFiber<Use, LockLost | CacheBackendError, CacheBackend>((fiber) => {
+    const backend = Context.getUnsafe(fiber.context, CacheBackend)
+    const resolved = Options.resolve(fiber.getRef(Defaults), {
+      ...options,
+      leaseDuration: options?.leaseDuration ?? leaseDuration
+    })
+    Options.checkKey(key)
+    Options.checkGranularity(resolved.leaseMillis, backend.capabilities.granularityMillis)
+    return Effect.clockWith((clock) =>
+      withToken(
+        backend,
+        key,
+        resolved.token,
+        Effect.flatMap(
+          Travel.take(backend, clock, key, token, resolved, resolved.waitMillis, restore),
+          (tenure) => hold(tenure, Logs.resumed)
+        )
+      )
+    )
+  })
+
 /** Begins with all keys, or none; those that are held by this logical thread are joined. */
 const beginAll = (
   keys: Iterable<string>,
@@ -874,7 +975,7 @@ const beginAll = (
     const held = sorted.map((key) => Held.find(fiber, backend, key)).filter((tenure) => tenure !== undefined)
     if (held.length > 0 && !resolved.reentrant) return Effect.die(new LockReentered({ key: held[0]!.key }))
     const free = sorted.filter((key) => !held.some((tenure) => tenure.key === key))
-    const joined = held.map(use)
+    const joined = held.map((tenure) => use(tenure))
     return Effect.clockWith((clock) =>
       Many.acquire(backend, free, resolved, clock, restore, Held.all(fiber, backend)).pipe(
         Effect.map((uses) => [...joined, ...uses]),
@@ -936,17 +1037,16 @@ const endLogged = (use: Use): Effect.Effect<void> =>
     use.hasEnded() ? Effect.void : Effect.catchCause(use.end, (cause) => logUnreleased(use.tenure, cause))
   )
 
-const acquireInScope = <A, E>(
-  key: string,
-  options: LockOptions | undefined,
+const acquireInScope = <A, E, E2>(
+  begun: (restore: Restore) => Effect.Effect<Use, E2, CacheBackend>,
   toLease: (
-    acquired: Effect.Effect<ScopedUse, LockTimeout | LockDeadlock | CacheBackendError, CacheBackend>
+    acquired: Effect.Effect<ScopedUse, E2, CacheBackend>
   ) => Effect.Effect<A, E, CacheBackend | Scope.Scope>
 ): Effect.Effect<A, E, CacheBackend | Scope.Scope> =>
   Effect.flatMap(Effect.scope, (parent) => {
     let undo = Effect.void
     const acquired = Effect.uninterruptibleMask((restore) =>
-      Effect.flatMap(begin(key, options, restore), (use) => {
+      Effect.flatMap(begun(restore), (use) => {
         undo = endLogged(use)
         return inScope(parent, use)
       })
@@ -956,11 +1056,11 @@ const acquireInScope = <A, E>(
     return Effect.onInterrupt(toLease(acquired), () => undo)
   })
 
-const logUnreleased = (tenure: Tenure.Tenure, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
-  Effect.annotateLogs(
-    Effect.logWarning("effect-lock: the lock was not surely held until it was released", cause),
-    { "lock.key": tenure.key, "lock.token": tenure.token }
-  )
+// A loss was logged when it was declared.
+const logUnreleased = (tenure: Tenure.Tenure, cause: Cause.Cause<LockLost | CacheBackendError>): Effect.Effect<void> =>
+  Option.exists(Cause.findErrorOption(cause), (error) => error._tag === "LockLost")
+    ? Effect.void
+    : Logs.fault(tenure, "it is not known whether the lock was released", cause)
 
 const leaseOf = (use: ScopedUse): Effect.Effect<Lease, never, Scope.Scope> =>
   Effect.withFiber((fiber) => {
@@ -986,20 +1086,36 @@ const renew = (
     return Watchdog.renew(tenure, leaseMillis, options.mode ?? "extend")
   })
 
-const makeLease = ({ end, scope, tenure }: ScopedUse): Lease => ({
-  key: tenure.key,
-  token: tenure.token,
-  fencingToken: tenure.fencingToken,
-  holder: tenure.holder,
-  remaining: Effect.sync(() => {
-    const now = Tenure.instant(tenure.clock)
-    return Duration.millis(Tenure.check(tenure, now) === undefined ? Math.floor(Tenure.left(tenure, now)) : 0)
-  }),
-  ensureHeld: ensureHeld(tenure),
-  verify: Watchdog.verify(tenure),
-  renew: (options) => renew(tenure, options),
-  release: Effect.ensuring(end, Scope.close(scope, Exit.void)),
-  lost: Deferred.await(tenure.lost),
-  revoked: Tenure.awaitRevocation(tenure),
-  guard: (step) => guard(tenure, step)
-})
+const detach = ({ scope, tenure }: ScopedUse): Effect.Effect<DetachedLease, LockLost | CacheBackendError> =>
+  Effect.suspend(() => {
+    let isGone = false
+    const detaching = Effect.uninterruptibleMask((restore) =>
+      Effect.tap(Travel.detach(tenure, restore), () => {
+        isGone = true
+        return Scope.close(scope, Exit.void)
+      })
+    )
+    return Effect.onInterrupt(detaching, () => isGone ? Travel.discard(tenure) : Effect.void)
+  })
+
+const makeLease = (use: ScopedUse): Lease => {
+  const { end, scope, tenure } = use
+  return {
+    key: tenure.key,
+    token: tenure.token,
+    fencingToken: tenure.fencingToken,
+    holder: tenure.holder,
+    remaining: Effect.sync(() => {
+      const now = Tenure.instant(tenure.clock)
+      return Duration.millis(Tenure.check(tenure, now) === undefined ? Math.floor(Tenure.left(tenure, now)) : 0)
+    }),
+    ensureHeld: ensureHeld(tenure),
+    verify: Watchdog.verify(tenure),
+    renew: (options) => renew(tenure, options),
+    release: Effect.ensuring(end, Scope.close(scope, Exit.void)),
+    detach: detach(use),
+    lost: Deferred.await(tenure.lost),
+    revoked: Tenure.awaitRevocation(tenure),
+    guard: (step) => guard(tenure, step)
+  }
+}

@@ -30,7 +30,7 @@ import { Holder } from "./Holder.ts"
  *   const nightly = Lock.withLock("report", { metadata: { job: "nightly" } })(Effect.never)
  *   yield* Effect.forkChild(nightly, { startImmediately: true })
  *   return yield* Lock.withLock("report", { waitTimeout: 0 })(Effect.void).pipe(
- *     Effect.catchTag("LockTimeout", (error) => Effect.succeed(error.message))
+ *     Effect.catchTag("LockTimeout", (error) => Effect.succeed(error.message.split(" pid ")[0]))
  *   )
  * })
  *
@@ -49,10 +49,19 @@ export class LockTimeout extends Schema.TaggedError<LockTimeout>("effect-lock/Lo
   override get message(): string {
     const by = Option.match(this.holder, {
       onNone: () => "",
-      onSome: ({ metadata }) => `; held by ${JSON.stringify(metadata)}`
+      onSome: (holder) => `; held by ${whoIs(holder)}`
     })
     return `Lock ${JSON.stringify(this.key)} was not free within ${Duration.format(this.waited)}${by}`
   }
+}
+
+const whoIs = ({ host, metadata, pid, service }: Holder): string => {
+  const where = [
+    ...(service === undefined ? [] : [service]),
+    ...(host === undefined ? [] : [`on ${host}`]),
+    ...(pid === undefined ? [] : [`pid ${pid}`])
+  ]
+  return [JSON.stringify(metadata), ...where].join(" ")
 }
 
 /**
@@ -124,11 +133,20 @@ export class LockDeadlock extends Schema.TaggedError<LockDeadlock>("effect-lock/
  * - `Vanished`: the store says that nobody holds it (removed, flushed, evicted).
  * - `MaxHold`: the lock was held for as long as `maxHold` allows.
  * - `Revoked`: the holder was asked to release, and the time for it is over.
+ * - `Detached`: it was given away here, by `lease.detach`.
  *
  * @category errors
  * @since 0.1.0
  */
-export const LossReason = Schema.Literals(["Expired", "Stolen", "Vanished", "RenewalUnconfirmed", "MaxHold", "Revoked"])
+export const LossReason = Schema.Literals([
+  "Expired",
+  "Stolen",
+  "Vanished",
+  "RenewalUnconfirmed",
+  "MaxHold",
+  "Revoked",
+  "Detached"
+])
 
 /**
  * The type of {@link LossReason}.

@@ -85,6 +85,15 @@ export interface LockOptions {
    */
   readonly reentrant?: boolean | undefined
 
+  /**
+   * The owner token, instead of a random one, so that it can be written down
+   * before the lock is asked for: after a crash, `Lock.resume` takes the lock
+   * over with it. 16 to 128 printable ASCII characters without blanks, which
+   * nobody can guess and which were never used before, for any key. Takes one
+   * request more. Not taken from `Lock.Defaults`. Default: random.
+   */
+  readonly token?: string | undefined
+
   /** What others are told about the holder: a small record of strings. Default: empty. */
   readonly metadata?: { readonly [name: string]: string } | undefined
 }

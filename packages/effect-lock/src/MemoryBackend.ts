@@ -69,19 +69,23 @@ const makeCounter = (): Effect.Effect<() => number> =>
   })
 
 // Nothing here takes time; whoever stands between may have taken too much of it.
-const tooLate = Effect.fail(
-  new CacheBackendError({
-    backend: "memory",
-    operation: "acquire",
-    outcome: "Rejected",
-    retryable: true,
-    cause: new Error("the request came too late to be granted")
-  })
-)
+const tooLate = (operation: string) =>
+  Effect.fail(
+    new CacheBackendError({
+      backend: "memory",
+      operation,
+      outcome: "Rejected",
+      retryable: true,
+      cause: new Error("the request came too late to be granted")
+    })
+  )
 
 /** Runs a request that may grant, unless its time is over. */
-const inTime = <A>(request: { readonly withinMillis: number }, f: (now: number, dispatcher: Dispatcher) => A) =>
-  request.withinMillis > 0 ? at(f) : tooLate
+const inTime = <A>(
+  operation: string,
+  request: { readonly withinMillis: number },
+  f: (now: number, dispatcher: Dispatcher) => A
+) => request.withinMillis > 0 ? at(f) : tooLate(operation)
 
 const makeLeases = (nextFence: () => number) => {
   const places = new Map<string, Place>()
@@ -250,10 +254,10 @@ const makeLeases = (nextFence: () => number) => {
   }
 
   const leases: Backend.Leases = {
-    acquire: (request) => inTime(request, (now, dispatcher) => acquire(request, now, dispatcher)),
+    acquire: (request) => inTime("acquire", request, (now, dispatcher) => acquire(request, now, dispatcher)),
 
     acquireAll: (request) =>
-      inTime(request, (now) => {
+      inTime("acquire", request, (now) => {
         const blocked = inTheWay(request.locks, now)
         if (blocked !== undefined) return blocked
         const grants = request.locks.map(({ key, token }): Backend.Granted => {
@@ -292,6 +296,20 @@ const makeLeases = (nextFence: () => number) => {
           : Math.max(remaining, leaseMillis)
         owner.expiresAt = Math.min(now + next, owner.revokedAt)
         return { _tag: "Renewed", remainingMillis: owner.expiresAt - now, ...revocation(owner, now) }
+      }),
+
+    transfer: (request) =>
+      inTime("transfer", request, (now) => {
+        const place = places.get(request.key)
+        let owner = ownerOf(place, now)
+        if (place !== undefined && owner?.token === request.token) {
+          const { revokedAt } = owner
+          owner = grant(place, request.newToken, request, now)
+          owner.revokedAt = revokedAt
+          owner.expiresAt = Math.min(owner.expiresAt, revokedAt)
+        }
+        if (owner?.token !== request.newToken) return notHeld(owner)
+        return { _tag: "Granted", fencingToken: owner.fencingToken, remainingMillis: owner.expiresAt - now }
       }),
 
     release: (key, token) =>
@@ -434,7 +452,7 @@ const makeLookups = (
 
   return {
     getOrAcquire: (request) =>
-      inTime(request, (now, dispatcher) => {
+      inTime("getOrAcquire", request, (now, dispatcher) => {
         const value = values.get(request.key, now)
         const version = versionOf(value)
         if (Option.isSome(value) && version > request.seen) return { _tag: "Found", ...value.value }

@@ -18,6 +18,7 @@ import { CacheBackend, make } from "effect-lock/CacheBackend"
 import { CacheBackendError, InvalidOption } from "effect-lock/LockError"
 import type { Redis, RedisOptions } from "ioredis"
 import { randomUUID } from "node:crypto"
+import { hostname } from "node:os"
 import * as Client from "./internal/client.ts"
 import * as Connection from "./internal/connection.ts"
 import * as Gate from "./internal/gate.ts"
@@ -150,6 +151,7 @@ const makeBackend = Effect.fnUntraced(
         fencing: true,
         granularityMillis: 1
       },
+      identity: { host: hostname() },
       timeLimit: "1 second",
       leases: {
         ...Leases.make(connection, requests, subscriber, names),

@@ -28,6 +28,8 @@ import { ownership } from "./internal/laws/ownership.ts"
 import { processes } from "./internal/laws/processes.ts"
 import { several } from "./internal/laws/several.ts"
 import { stampedes } from "./internal/laws/stampedes.ts"
+import { transfer } from "./internal/laws/transfer.ts"
+import { travel } from "./internal/laws/travel.ts"
 import { values } from "./internal/laws/values.ts"
 import { waiting } from "./internal/laws/waiting.ts"
 import { canDo, type Law } from "./Law.ts"
@@ -63,7 +65,9 @@ export const laws: ReadonlyArray<Law> = [
   ...waiting,
   ...expiry,
   ...ownership,
+  ...transfer,
   ...loss,
+  ...travel,
   ...blocks,
   ...interruption,
   ...several,

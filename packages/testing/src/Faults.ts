@@ -452,6 +452,7 @@ export const layer = (
     const backend = yield* make({
       name: inner.name,
       capabilities: inner.capabilities,
+      identity: inner.identity,
       timeLimit: options.timeLimit ?? 1000,
       ...wrap(inner, state, scope)
     })

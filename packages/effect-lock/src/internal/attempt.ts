@@ -21,7 +21,6 @@
  */
 import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
-import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -36,6 +35,7 @@ import type { Holder } from "../Holder.ts"
 import { type CacheBackendError, LockTimeout } from "../LockError.ts"
 import { answerWithin, bounded } from "./bounded.ts"
 import * as Deadline from "./deadline.ts"
+import * as Holding from "./holding.ts"
 import type { Resolved } from "./options.ts"
 import * as Tenure from "./tenure.ts"
 import * as Token from "./token.ts"
@@ -150,7 +150,7 @@ const loop = Effect.fnUntraced(function*<A>(
   const { capabilities, leases } = backend
   const { leaseMillis, waitMillis } = options
   const waits = waitMillis > 0
-  const holder: Holder = { since: DateTime.makeUnsafe(start.wall), metadata: options.metadata }
+  const holder = yield* Holding.holder(backend.identity, start.wall, options.metadata)
   let token = Token.make()
   let mayHoldSomething = false
   let doubtUntil = -Infinity
@@ -327,6 +327,6 @@ export const untilAcknowledged = (
         schedule: Backoff.retry,
         while: (error) => error.retryable && Deadline.elapsed(start, Tenure.instant(clock)) < lastsMillis
       }),
-      { log: "Warn", message: "effect-lock: could not undo in the store; the lease ends by itself" }
+      { log: "Error", message: "effect-lock: could not undo in the store; the lease ends by itself" }
     )
   })

@@ -14,7 +14,6 @@
  */
 import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
-import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
@@ -24,12 +23,15 @@ import * as Attempt from "./attempt.ts"
 import { answerWithin } from "./bounded.ts"
 import * as Deadline from "./deadline.ts"
 import * as Deadlock from "./deadlock.ts"
+import { hold, withToken } from "./hold.ts"
+import * as Holding from "./holding.ts"
+import * as Logs from "./logs.ts"
 import type { Resolved } from "./options.ts"
-import { type Use, use } from "./release.ts"
+import type { Use } from "./release.ts"
 import * as Tenure from "./tenure.ts"
 import * as Token from "./token.ts"
+import * as Travel from "./travel.ts"
 import * as Turnstile from "./turnstile.ts"
-import * as Watchdog from "./watchdog.ts"
 
 type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 type Backend = CacheBackend["Service"]
@@ -48,20 +50,21 @@ export const acquireOne = (
   clock: Clock.Clock,
   restore: Restore,
   held: ReadonlyArray<Tenure.Tenure>
-): Effect.Effect<Use, Failure> =>
-  Effect.flatMap(
-    held.length === 0 || options.waitMillis === 0
-      ? Attempt.acquire(backend, key, options, clock, restore)
-      : Deadlock.guarded(
-        backend,
-        held,
-        key,
-        clock,
-        restore,
-        (restore) => Attempt.acquire(backend, key, options, clock, restore)
-      ),
-    (tenure) => Effect.as(Watchdog.start(tenure), use(tenure))
-  )
+): Effect.Effect<Use, Failure> => {
+  const attempt = held.length === 0 || options.waitMillis === 0
+    ? Attempt.acquire(backend, key, options, clock, restore)
+    : Deadlock.guarded(
+      backend,
+      held,
+      key,
+      clock,
+      restore,
+      (restore) => Attempt.acquire(backend, key, options, clock, restore)
+    )
+  const named = options.token === undefined ? attempt : Travel.rename(attempt, options, clock, restore)
+  const noted = Effect.tapError(named, (error) => Logs.refused(key, error, options.waitMillis > 0))
+  return withToken(backend, key, options.token, Effect.flatMap(noted, (tenure) => hold(tenure)))
+}
 
 /** Asks once for all; `undefined` where that says nothing, so that they are asked for one by one. */
 const acquireAtOnce = Effect.fnUntraced(function*(
@@ -75,7 +78,7 @@ const acquireAtOnce = Effect.fnUntraced(function*(
 ): Effect.fn.Return<ReadonlyArray<Use> | NoneGranted | undefined, CacheBackendError> {
   const { leaseMillis, metadata, waitMillis } = options
   const sentAt = Tenure.instant(clock)
-  const holder = { since: DateTime.makeUnsafe(sentAt.wall), metadata }
+  const holder = yield* Holding.holder(backend.identity, sentAt.wall, metadata)
   const locks = keys.map((key) => ({ key, token: Token.make() }))
   const request = acquireAll({ locks, leaseMillis, withinMillis, holder })
   const abandon = (doubtUntil: number) =>
@@ -88,8 +91,9 @@ const acquireAtOnce = Effect.fnUntraced(function*(
   if (Exit.isFailure(exit)) {
     const error = Option.getOrUndefined(Cause.findErrorOption(exit.cause))
     if (error === undefined || error.outcome === "Unknown") yield* abandon(sentAt.monotonic + withinMillis)
-    if (error === undefined || !error.retryable || waitMillis === 0) return yield* Effect.failCause(exit.cause)
-    return undefined
+    if (error !== undefined && error.retryable && waitMillis > 0) return undefined
+    if (error !== undefined) yield* Logs.refused(keys.join(" "), error, false)
+    return yield* Effect.failCause(exit.cause)
   }
   const answer = exit.value
   if (answer._tag === "NoneGranted") return answer
@@ -104,8 +108,7 @@ const acquireAtOnce = Effect.fnUntraced(function*(
     yield* abandon(-Infinity)
     return undefined
   }
-  yield* Effect.forEach(tenures, Watchdog.start, { discard: true })
-  return tenures.map(use)
+  return yield* Effect.forEach(tenures, (tenure) => hold(tenure))
 })
 
 /**
@@ -153,7 +156,10 @@ export const acquire = Effect.fnUntraced(function*(
   while (true) {
     // Who waits in line in this process may have no place in the store yet.
     const isContended = waitMillis > 0 && keys.some((key) => turnstile.has(key))
-    if (capabilities.multiKeyAtomicity && leases.acquireAll !== undefined && keys.length > 1 && !isContended) {
+    if (
+      capabilities.multiKeyAtomicity && leases.acquireAll !== undefined && keys.length > 1 && !isContended &&
+      options.token === undefined
+    ) {
       const patience = waitMillis === 0 ? Infinity : left()
       const withinMillis = Math.min(timeLimitMillis, leaseMillis * 2 / 3, patience)
       const got = yield* acquireAtOnce(backend, leases.acquireAll, keys, options, clock, restore, withinMillis)

@@ -16,6 +16,7 @@ export interface Resolved {
   readonly autoRenew: boolean
   readonly reentrant: boolean
   readonly metadata: { readonly [name: string]: string }
+  readonly token: string | undefined
 }
 
 // Below this, drift and margin leave nothing of a lease that a program could use.
@@ -79,6 +80,17 @@ const metadata = (record: { readonly [name: string]: string }) => {
   return { ...record }
 }
 
+// What is short can be guessed, and the record of a lock is written as words with blanks between them.
+const ownToken = (token: string): string => {
+  if (/^[!-~]{16,128}$/.test(token)) return token
+  // Its value is not shown: who knows a token can take the lock over.
+  throw new InvalidOption({
+    option: "token",
+    value: `${token.length} characters`,
+    bound: "16 to 128 printable ASCII characters without blanks"
+  })
+}
+
 const resolveNow = (defaults: LockOptions, options: LockOptions): Resolved => ({
   leaseMillis: leaseMillis(options.leaseDuration ?? defaults.leaseDuration ?? 30_000),
   waitMillis: millis(
@@ -102,7 +114,8 @@ const resolveNow = (defaults: LockOptions, options: LockOptions): Resolved => ({
   retry: options.retry ?? defaults.retry ?? Backoff.retry,
   autoRenew: options.autoRenew ?? defaults.autoRenew ?? true,
   reentrant: options.reentrant ?? defaults.reentrant ?? false,
-  metadata: metadata(options.metadata ?? defaults.metadata ?? {})
+  metadata: metadata(options.metadata ?? defaults.metadata ?? {}),
+  token: options.token === undefined ? undefined : ownToken(options.token)
 })
 
 // Most calls pass no options, and parsing the durations of the defaults each

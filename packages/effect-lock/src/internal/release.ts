@@ -10,6 +10,7 @@ import type { CacheBackendError, LockLost } from "../LockError.ts"
 import { untilAcknowledged, withdraw } from "./attempt.ts"
 import { answerWithin } from "./bounded.ts"
 import * as Deadline from "./deadline.ts"
+import * as Logs from "./logs.ts"
 import * as Notices from "./notices.ts"
 import * as Tenure from "./tenure.ts"
 
@@ -29,7 +30,7 @@ export interface Use {
   readonly hasEnded: () => boolean
 }
 
-export const use = (tenure: Tenure.Tenure): Use => {
+export const use = (tenure: Tenure.Tenure, isDebugging = false): Use => {
   tenure.uses++
   let ended: Effect.Effect<void, LockLost | CacheBackendError> | undefined
   return {
@@ -37,19 +38,23 @@ export const use = (tenure: Tenure.Tenure): Use => {
     hasEnded: () => ended !== undefined,
     // A release that has begun is carried through.
     end: Effect.uninterruptible(
-      Effect.suspend(() => ended ??= --tenure.uses === 0 ? release(tenure) : tenure.loss ?? Effect.void)
+      Effect.suspend(() => ended ??= --tenure.uses === 0 ? release(tenure, isDebugging) : tenure.loss ?? Effect.void)
     )
   }
 }
 
 /** Ends a tenure that nobody uses any more; repeating it gives the first answer. */
-export const release = (self: Tenure.Tenure): Effect.Effect<void, LockLost | CacheBackendError> =>
+export const release = (
+  self: Tenure.Tenure,
+  isDebugging = false
+): Effect.Effect<void, LockLost | CacheBackendError> =>
   Effect.suspend(() => {
     if (self.closing !== undefined) return Deferred.await(self.closing)
     const closing = self.closing = Deferred.makeUnsafe()
     const { backend, key, token } = self
     const call = answerWithin(backend.leases.release(key, token), FOREGROUND, backend.name, "release")
-    return Effect.onExit(Effect.asVoid(endBy(self, call)), (exit) => Deferred.done(closing, exit))
+    const ended = Effect.onExit(Effect.asVoid(endBy(self, call)), (exit) => Deferred.done(closing, exit))
+    return isDebugging ? Effect.tap(ended, () => Logs.released(self)) : ended
   })
 
 /** Ends a tenure by a call that frees the lock in the store. */
@@ -65,7 +70,8 @@ export const endBy = Effect.fnUntraced(function*<A extends { readonly _tag: stri
     Tenure.declareLost(self, sentAt, Tenure.reasonOfExpiry(self, sentAt))
   }
   if (self.loss !== undefined) {
-    yield* withdraw(backend, clock, key, token, lastsMillis, doubtUntil)
+    // Detached, it is whoever's has the token now.
+    if (self.loss.reason !== "Detached") yield* withdraw(backend, clock, key, token, lastsMillis, doubtUntil)
     return yield* self.loss
   }
   // Before the request: a renewal that is under way must not report a loss that is only this release.
@@ -82,7 +88,9 @@ export const endBy = Effect.fnUntraced(function*<A extends { readonly _tag: stri
   }
   // Not ours before the deadline: somebody removed it. After it: the release was slow, and the lock held until it was sent.
   if (isNotHeld(exit.value) && !Deadline.isOver(Tenure.left(self, now))) {
-    return yield* self.loss = Tenure.lostAt(self, now, exit.value.reason)
+    self.loss = Tenure.lostAt(self, now, exit.value.reason)
+    yield* Logs.lost(self)
+    return yield* self.loss
   }
   return exit.value
 })

@@ -19,5 +19,21 @@ export const make = (): string => {
   return token
 }
 
+const inUse = new WeakMap<object, Set<string>>()
+
+/**
+ * Takes a token of the caller's own for a key of a store; what gives it back, or
+ * `undefined` if it is taken. What is still under way in the name of the one
+ * would touch the other.
+ */
+export const claim = (store: object, key: string, token: string): (() => void) | undefined => {
+  let taken = inUse.get(store)
+  if (taken === undefined) inUse.set(store, taken = new Set())
+  const id = `${token} ${key}`
+  if (taken.has(id)) return undefined
+  taken.add(id)
+  return () => void taken.delete(id)
+}
+
 /** As many random bytes, of the same kind. */
 export const bytes = (size: number): Uint8Array => SecureRandom.randomBytesUnsafe(size)

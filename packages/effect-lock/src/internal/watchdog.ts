@@ -20,6 +20,7 @@ import type { CacheBackendError, LockLost } from "../LockError.ts"
 import * as Alarms from "./alarms.ts"
 import { answerWithin } from "./bounded.ts"
 import * as Deadline from "./deadline.ts"
+import * as Logs from "./logs.ts"
 import * as Notices from "./notices.ts"
 import * as Tenure from "./tenure.ts"
 
@@ -64,6 +65,7 @@ const renewOnce = Effect.fnUntraced(function*(
   const most = mode === "extend" ? leaseMillis : mode === "add" ? known + leaseMillis : Math.max(known, leaseMillis)
   Tenure.extend(self, sentAt, Math.min(answer.remainingMillis, most), now)
   if (answer.revokedMillis !== undefined) Tenure.revoke(self, sentAt, answer.revokedMillis, now)
+  yield* Logs.extended(self)
 })
 
 /**
@@ -109,9 +111,8 @@ const renewInTurn = Effect.fnUntraced(function*(self: Tenure.Tenure, failures: n
     Tenure.renewing(self).withPermitsIfAvailable(1)(renewOnce(self, self.leaseMillis, "atLeast"))
   )
   if (Exit.isSuccess(exit)) return Option.isNone(exit.value) ? 1 : 0
-  if (failures === 0 && self.status === "held") {
-    yield* Effect.logWarning("effect-lock: a renewal was not confirmed", exit.cause)
-  }
+  // A loss was logged when it was declared.
+  if (failures === 0 && self.status === "held") yield* Logs.fault(self, "a renewal was not confirmed", exit.cause)
   return failures + 1
 })
 

@@ -5,12 +5,12 @@
 import * as Effect from "effect/Effect"
 import { constUndefined } from "effect/Function"
 import * as Option from "effect/Option"
-import type { Inspected, Leases, NotHeld, Page, Released, Renewed } from "effect-lock/CacheBackend"
+import type { Granted, Inspected, Leases, NotHeld, Page, Released, Renewed } from "effect-lock/CacheBackend"
 import * as Holder from "effect-lock/Holder"
 import type { CacheBackendError } from "effect-lock/LockError"
 import type { Connection } from "./connection.ts"
 import type { Names } from "./names.ts"
-import { fromMillis, type Requests, toMillis, words } from "./requests.ts"
+import { checkToken, fromMillis, type Requests, toMillis, words } from "./requests.ts"
 import * as Scripts from "./scripts.ts"
 import type { Subscriber } from "./subscriber.ts"
 
@@ -23,7 +23,7 @@ const isForeign = ({ outcome, retryable }: CacheBackendError) => outcome === "Re
 
 export const make = (
   connection: Connection,
-  { grant, identified, keysOf, notHeld }: Requests,
+  { grant, identified, inTime, keysOf, notHeld }: Requests,
   subscriber: Subscriber,
   names: Names
 ): Leases => {
@@ -87,6 +87,23 @@ export const make = (
             : notHeld("renew", tag)
         }
       ),
+
+    transfer: ({ holder, key, leaseMillis, newToken, token, withinMillis }) =>
+      Effect.suspend(() => {
+        checkToken(newToken)
+        const request = [token, newToken, toMillis(leaseMillis)]
+        const text = Holder.toText(holder)
+        return Effect.flatMap(
+          inTime("transfer", withinMillis, (notAfter) =>
+            run("transfer", Scripts.transfer, key, ...request, notAfter, text)),
+          (reply): Effect.Effect<Granted | NotHeld, CacheBackendError> => {
+            const [tag, _micros, fence, remaining] = reply.split(" ")
+            return tag === "granted"
+              ? Effect.succeed({ _tag: "Granted", fencingToken: Number(fence), remainingMillis: fromMillis(remaining) })
+              : notHeld("transfer", tag)
+          }
+        )
+      }),
 
     release: (key, token) => release("release", key, token),
 

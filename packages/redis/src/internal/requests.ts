@@ -15,7 +15,7 @@ import * as ServerTime from "./serverTime.ts"
 import type { Subscriber } from "./subscriber.ts"
 
 // A record is written as words with blanks between them.
-const isWord = (token: string) => /^[!-~]+$/.test(token)
+const isWord = (token: string): boolean => /^[!-~]+$/.test(token)
 
 /** Throws, as a defect, where a token could not be written. */
 export const checkToken = (token: string): void => {
@@ -53,6 +53,12 @@ export interface Requests {
     operation: string,
     send: (args: Args) => Effect.Effect<A, CacheBackendError>
   ) => Effect.Effect<A, CacheBackendError>
+  /** A request that is not done too late, and is sent again where an old estimate of the server's time made it so. */
+  readonly inTime: (
+    operation: string,
+    withinMillis: number,
+    send: (notAfter: string) => Effect.Effect<string, CacheBackendError>
+  ) => Effect.Effect<string, CacheBackendError>
   /** A request that may grant. `instead` reads a reply of the script that is none of a lock. */
   readonly grant: <A>(
     operation: string,
@@ -90,6 +96,25 @@ export const make = (
     keysOf,
     strange,
     identified,
+
+    inTime: (operation, withinMillis, send) =>
+      Effect.suspend(() => {
+        const until = connection.now() + withinMillis
+        const attempt = (left: number): Effect.Effect<string, CacheBackendError> => {
+          const now = connection.now()
+          const sample = connection.sample()
+          if (sample === undefined) return Effect.fail(failure(operation, new Error(notSent)))
+          return Effect.flatMap(send(String(ServerTime.notAfter(sample, now, until - now))), (reply) => {
+            const [tag, micros] = reply.split(" ", 2)
+            if (tag !== "late") return Effect.succeed(reply)
+            connection.observe(now, Number(micros))
+            return left > 1 && connection.now() < until
+              ? attempt(left - 1)
+              : Effect.fail(failure(operation, new TooLate()))
+          })
+        }
+        return identified(operation, () => attempt(LATE))
+      }),
 
     notHeld: (operation, tag) =>
       tag === "stolen" || tag === "vanished"

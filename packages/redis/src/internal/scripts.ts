@@ -1175,6 +1175,111 @@ return "settled " .. version
 `
 }
 
+export const transfer: Script = {
+  sha1: "2a3b4a4cd33d04db62bc50bdc86ca5645177898f",
+  lua: `-- Puts another token in the place of the one that holds the lock, as a new grant; never creates a lease. A lock that was
+-- revoked is taken away when it would have been.
+--
+-- KEYS  1 lock  2 fence  3 queue
+-- ARGV  1 token  2 new token  3 lease in ms, 0 = without end  4 latest server time to do it, in us  5 holder
+-- Reply "granted MICROS FENCE REMAINING": the server's time in us, the lease in ms, -1 = without end; the same if the
+--       new token holds it already
+--       "late MICROS"
+--       "stolen" or "vanished"
+-- >>> shared/record.lua
+-- Everything is read before anything is written, so that a key of a wrong type changes nothing.
+local record = redis.call("GET", KEYS[1])
+local queue = redis.call("LRANGE", KEYS[3], 0, -1)
+local fence, owner, holder, revoked
+if record then
+  fence, owner, holder = string.match(record, "^(%d+) (%S+) (.*)$")
+  if not owner then
+    return redis.error_reply("WRONGTYPE The key of this lock holds something that effect-lock did not write")
+  end
+  -- Of a lock that was revoked, the holder is written behind the time at which it is taken away, in us.
+  local at, text = string.match(holder, "^@(%d+) (.*)$")
+  if at then revoked, holder = tonumber(at), text end
+end
+-- <<< shared/record.lua
+-- >>> shared/queue.lua
+local clock = redis.call("TIME")
+local now = clock[1] * 1000000 + clock[2]
+local lastFence = tonumber(string.match(redis.call("GET", KEYS[2]) or "0", "^%d+$"))
+if not lastFence or lastFence >= 9007199254740991 then
+  return redis.error_reply("WRONGTYPE The fence of this lock holds something that effect-lock did not write")
+end
+local nextFence = string.format("%.0f", math.max(lastFence + 1, now))
+-- A ticket is "token expires lease channel holder", its times in us and ms.
+local waiting, dead = {}, {}
+for _, entry in ipairs(queue) do
+  local token, expires, lease, channel, text = string.match(entry, "^(%S+) (%d+) (%d+) (%S+) (.*)$")
+  if not token or #lease > 14 then
+    return redis.error_reply("WRONGTYPE The queue of this lock holds something that effect-lock did not write")
+  end
+  if tonumber(expires) > now then
+    waiting[#waiting + 1] = {token = token, lease = lease, channel = channel, holder = text, entry = entry}
+  else
+    dead[#dead + 1] = entry
+  end
+end
+-- <<< shared/queue.lua
+-- >>> shared/hand-over.lua
+local function dropDead()
+  for _, entry in ipairs(dead) do redis.call("LREM", KEYS[3], 1, entry) end
+end
+
+local function grant(token, lease, text)
+  -- The fence outlives the lock for a day, in case the server's clock is set back.
+  redis.call("SET", KEYS[2], nextFence, "PX", 86400000)
+  if lease == "0" then
+    redis.call("SET", KEYS[1], nextFence .. " " .. token .. " " .. text)
+  else
+    redis.call("SET", KEYS[1], nextFence .. " " .. token .. " " .. text, "PX", lease)
+  end
+  fence, owner, holder = nextFence, token, text
+end
+
+local function free()
+  redis.call("DEL", KEYS[1])
+  dropDead()
+  owner = nil
+end
+
+-- Frees the lock and, in the same step, gives it to the first live ticket whose process hears of it. A ticket that
+-- nobody hears keeps its place, and its owner looks by itself. \`me\` is the caller's token and needs no message.
+local function handOver(me)
+  -- Freed first: after one write the server refuses no other (full memory, read-only), so that nobody is told of a
+  -- lock which is then not written.
+  free()
+  for _, ticket in ipairs(waiting) do
+    local message = table.concat({ticket.token, nextFence, ticket.lease, string.format("%.0f", now), KEYS[1]}, " ")
+    -- Who listens by a pattern, to everything perhaps, is counted by PUBLISH but is not the waiter.
+    local isHeard = ticket.token == me or
+      redis.call("PUBSUB", "NUMSUB", ticket.channel)[2] > 0 and redis.call("PUBLISH", ticket.channel, message) > 0
+    if isHeard then
+      if ticket.entry then redis.call("LREM", KEYS[3], 1, ticket.entry) end
+      return grant(ticket.token, ticket.lease, ticket.holder)
+    end
+  end
+end
+-- <<< shared/hand-over.lua
+local micros = string.format("%.0f", now)
+if not owner then return "vanished" end
+if owner ~= ARGV[2] then
+  if owner ~= ARGV[1] then return "stolen" end
+  if not (now <= tonumber(ARGV[4])) then return "late " .. micros end
+  local lease, text = ARGV[3], ARGV[5]
+  if revoked then
+    local most = math.max(math.floor((revoked - now) / 1000), 1)
+    lease = string.format("%.0f", lease == "0" and most or math.min(tonumber(lease), most))
+    text = string.format("@%.0f ", revoked) .. text
+  end
+  grant(ARGV[2], lease, text)
+end
+return "granted " .. micros .. " " .. fence .. " " .. redis.call("PTTL", KEYS[1])
+`
+}
+
 export const withdraw: Script = {
   sha1: "402195b0786fc15cb47033fa9c8eca739adfebe6",
   lua: `-- Undoes whatever the token may have: its ticket, and its lock as release does. Where the lock is free, the next

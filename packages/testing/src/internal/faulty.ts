@@ -174,6 +174,7 @@ export const wrap = (
           Effect.sync(() => {
             if (answer._tag === "NotHeld") toBeTold.get(request.token)?.()
           })),
+      transfer: granting("transfer", leases.transfer),
       release: (key, token) => call("release", () => leases.release(key, token), "answers otherwise"),
       withdraw: (key, token) => call("withdraw", () => leases.withdraw(key, token)),
       inspect: (key) => call("inspect", () => leases.inspect(key)),

@@ -8,7 +8,7 @@
  * fails nothing.
  */
 import { assert } from "@effect/vitest"
-import { type AcquireRequest, CacheBackend } from "effect-lock/CacheBackend"
+import { type AcquireRequest, CacheBackend, type TransferRequest } from "effect-lock/CacheBackend"
 import type { Holder } from "effect-lock/Holder"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
@@ -112,6 +112,8 @@ export const within = <A, E, R>(
   withinMillis = 10_000
 ): Effect.Effect<A, E, R> => Effect.flatten(exitOf(what, effect, withinMillis))
 
+export const numbers = (count: number) => Array.from({ length: count }, (_, index) => index)
+
 /** A key that was never used before, so that a store that is kept can be used again. */
 export const freshKey = (what: string): string => `conformance:${what}:${randomUUID()}`
 
@@ -145,6 +147,8 @@ export const ownerOf = (key: string, backend?: CacheBackend["Service"]) =>
         ),
       renew: (leaseMillis = 60_000, mode: "extend" | "atLeast" | "add" = "extend") =>
         leases.renew({ key, token, leaseMillis, withinMillis: 20_000, mode }),
+      transfer: (newToken: string, over?: Partial<TransferRequest>) =>
+        leases.transfer({ key, token, newToken, leaseMillis: 60_000, withinMillis: 20_000, holder, ...over }),
       awaitTurn: leases.awaitTurn(key, token),
       release: leases.release(key, token),
       withdraw: leases.withdraw(key, token)

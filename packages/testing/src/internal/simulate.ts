@@ -77,6 +77,7 @@ const remote = (
     leases: {
       acquire: (request) => there("acquire", request.key, request.token, leases.acquire(request)),
       renew: (request) => there("renew", request.key, request.token, leases.renew(request)),
+      transfer: (request) => there("transfer", request.key, request.newToken, leases.transfer(request)),
       release: (key, token) => there("release", key, token, leases.release(key, token)),
       withdraw: (key, token) => there("withdraw", key, token, leases.withdraw(key, token)),
       inspect: (key) => there("inspect", key, "", leases.inspect(key)),

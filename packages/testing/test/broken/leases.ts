@@ -303,6 +303,113 @@ const ownership = [
   brokenFences("has fences that are not safe integers", (fence) => fence * 2 ** 53)
 ]
 
+const transfer = [
+  brokenLeases(
+    "answers a transfer, and leaves the lock where it was",
+    "a lock is transferred to a new token, and the old one touches nobody",
+    () => ({
+      transfer: ({ leaseMillis }) => Effect.succeed({ _tag: "Granted", fencingToken: 1, remainingMillis: leaseMillis })
+    })
+  ),
+  brokenLeases(
+    "transfers in two steps",
+    "of many that transfer one lock at once, one has it",
+    (leases) => ({
+      transfer: Effect.fnUntraced(function*(request) {
+        const owner = yield* tokenAt(leases, request.key)
+        yield* Effect.yieldNow
+        if (owner === undefined) return { _tag: "NotHeld", reason: "Vanished" }
+        if (owner !== request.token) return { _tag: "NotHeld", reason: "Stolen" }
+        yield* leases.forceRelease(request.key)
+        yield* leases.acquire({ ...request, token: request.newToken, ticketMillis: 0 })
+        return { _tag: "Granted", fencingToken: 1, remainingMillis: request.leaseMillis }
+      })
+    })
+  ),
+  brokenLeases(
+    "takes a repeated transfer for that of a stranger",
+    "a transfer that is repeated finds its own grant, and changes nothing",
+    (leases) => ({
+      transfer: (request) =>
+        Effect.flatMap(tokenAt(leases, request.key), (owner) =>
+          owner === request.newToken
+            ? Effect.succeed({ _tag: "NotHeld", reason: "Stolen" })
+            : leases.transfer(request))
+    })
+  ),
+  brokenLeases(
+    "prolongs the lease when a transfer is repeated",
+    "a transfer that is repeated finds its own grant, and changes nothing",
+    (leases) => ({
+      transfer: (request) =>
+        Effect.tap(
+          leases.transfer(request),
+          () => leases.renew({ ...request, token: request.newToken, mode: "extend" })
+        )
+    })
+  ),
+  brokenLeases(
+    "transfers without comparing the token",
+    "what is over, or of another, is not transferred, and nothing is created",
+    (leases) => ({
+      transfer: (request) =>
+        Effect.flatMap(tokenAt(leases, request.key), (token = request.token) => leases.transfer({ ...request, token }))
+    })
+  ),
+  brokenLeases(
+    "creates by a transfer what was over",
+    "what is over, or of another, is not transferred, and nothing is created",
+    (leases) => ({
+      transfer: (request) =>
+        Effect.flatMap(leases.transfer(request), (answer) =>
+          answer._tag === "NotHeld" && answer.reason === "Vanished"
+            ? Effect.as(leases.acquire({ ...request, token: request.newToken, ticketMillis: 0 }), answer)
+            : Effect.succeed(answer))
+    })
+  ),
+  brokenLeases("transfers however late it is", "a transfer that comes too late is not done", (leases) => ({
+    transfer: (request) => leases.transfer({ ...request, withinMillis: 1000 })
+  })),
+  brokenLeases(
+    "keeps the old lease when it transfers",
+    "a transferred lock ends with the lease that was asked for",
+    (leases) => ({ transfer: (request) => leases.transfer({ ...request, leaseMillis: 60_000 }) })
+  ),
+  brokenLeases("lifts a revocation by a transfer", "a transfer does not lift a revocation", (leases) => ({
+    transfer: Effect.fnUntraced(function*(request) {
+      const seen = yield* leases.inspect(request.key)
+      if (Option.isNone(seen) || seen.value.revokedMillis === undefined) return yield* leases.transfer(request)
+      yield* leases.forceRelease(request.key)
+      const answer = yield* leases.acquire({ ...request, token: request.newToken, ticketMillis: 0 })
+      return answer._tag === "Granted" ? answer : { _tag: "NotHeld", reason: "Stolen" }
+    })
+  })),
+  brokenLeases(
+    "sends those away who wait when it transfers",
+    "a transfer passes those who wait, and they keep their places",
+    (leases) => ({
+      transfer: Effect.fnUntraced(function*(request) {
+        while (Option.isSome(yield* leases.inspect(request.key))) yield* leases.forceRelease(request.key)
+        const answer = yield* leases.acquire({ ...request, token: request.newToken, ticketMillis: 0 })
+        return answer._tag === "Granted" ? answer : { _tag: "NotHeld", reason: "Stolen" }
+      })
+    })
+  ),
+  brokenLeases(
+    "keeps the fence when it transfers",
+    "a transfer has a greater fence, and says who has the lock now",
+    (leases) => ({
+      transfer: Effect.fnUntraced(function*(request) {
+        const before = yield* leases.inspect(request.key)
+        const answer = yield* leases.transfer(request)
+        return answer._tag === "Granted" && Option.isSome(before)
+          ? { ...answer, fencingToken: before.value.fencingToken }
+          : answer
+      })
+    })
+  )
+]
+
 const loss = [
   brokenLeases(
     "confirms renewals of a lock that was removed",
@@ -332,4 +439,13 @@ const interruption = [
   )
 ]
 
-export const brokenInLeases = [...exclusion, ...waiting, ...expiry, ...ownership, ...loss, ...interruption, ...several]
+export const brokenInLeases = [
+  ...exclusion,
+  ...waiting,
+  ...expiry,
+  ...ownership,
+  ...transfer,
+  ...loss,
+  ...interruption,
+  ...several
+]

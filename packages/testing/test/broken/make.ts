@@ -62,6 +62,7 @@ export const brokenKeys = (name: string, law: string, rename: (key: string) => s
       acquire: (request) => leases.acquire({ ...request, key: rename(request.key) }),
       awaitTurn: (key, token) => leases.awaitTurn(rename(key), token),
       renew: (request) => leases.renew({ ...request, key: rename(request.key) }),
+      transfer: (request) => leases.transfer({ ...request, key: rename(request.key) }),
       release: (key, token) => leases.release(rename(key), token),
       withdraw: (key, token) => leases.withdraw(rename(key), token),
       inspect: (key) => leases.inspect(rename(key)),

@@ -19,6 +19,7 @@ import {
   inspect,
   law,
   now,
+  numbers,
   ownerOf,
   queued,
   queueLength,
@@ -34,7 +35,6 @@ import { makeLookups, makeMemo } from "./memo.ts"
 import { increment } from "./optimistic.ts"
 
 const patient = { waitTimeout: "Infinity" } as const
-const numbers = (count: number) => Array.from({ length: count }, (_, index) => index)
 
 /** Each build of `layer` is another instance of one store. */
 export const instances = <E>(layer: Layer.Layer<CacheBackend, E>): ReadonlyArray<Law> => {
@@ -176,6 +176,31 @@ export const instances = <E>(layer: Layer.Layer<CacheBackend, E>): ReadonlyArray
         yield* first.release
         yield* free(key)
       })
+    ),
+
+    law(
+      "instances: a lock that was detached in one is resumed in another, also when the first is closed",
+      Effect.gen(function*() {
+        const key = freshKey("instances")
+        const [two] = yield* openMany(1)
+        const before = yield* ownerOf(key)
+        const { fencingToken } = yield* before.take()
+        yield* before.release
+        const ticket = yield* Effect.scoped(
+          Effect.flatMap(
+            open,
+            (one) => Effect.scoped(Effect.flatMap(Lock.acquire(key), (lease) => lease.detach)).pipe(on(one))
+          )
+        )
+        assert.strictEqual(yield* tokenAt(key), ticket.token)
+        yield* Effect.scoped(Effect.gen(function*() {
+          const lease = yield* Lock.resume(ticket)
+          assert.isAbove(lease.fencingToken, fencingToken)
+          yield* lease.verify
+        })).pipe(on(two!))
+        yield* free(key)
+      }),
+      "fencing"
     ),
 
     law(

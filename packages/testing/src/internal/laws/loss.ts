@@ -21,6 +21,7 @@ import {
   ownerOf,
   reasons,
   remove,
+  seen,
   steady,
   testOrLive,
   tokenAt
@@ -217,6 +218,90 @@ export const loss = [
       yield* lease.verify
       yield* lease.release
       yield* free(key)
+    })
+  ),
+
+  law(
+    "renewed by hand, a lease without end is made finite, and endless again",
+    Effect.gen(function*() {
+      const key = freshKey("loss")
+      const lease = yield* Lock.acquire(key, { leaseDuration: "Infinity" })
+      const left = Effect.map(lease.remaining, Duration.toMillis)
+      const stored = Effect.map(seen(key), ({ remainingMillis }) => remainingMillis)
+      assert.strictEqual(yield* left, Infinity)
+      yield* lease.renew({ leaseDuration: "100 seconds" })
+      assert.isAtMost(yield* left, 100_000)
+      assert.isAtMost(yield* stored, 100_000)
+      yield* lease.renew({ leaseDuration: "Infinity" })
+      assert.strictEqual(yield* left, Infinity)
+      assert.strictEqual(yield* stored, Infinity)
+      yield* lease.renew({ leaseDuration: "1 second", mode: "add" })
+      assert.strictEqual(yield* stored, Infinity)
+      yield* lease.release
+      yield* free(key)
+    })
+  ),
+
+  law(
+    "renewed by hand for a fraction of a second, a lease lasts that long and no longer",
+    Effect.gen(function*() {
+      const key = freshKey("loss")
+      const lease = yield* Lock.acquire(key, { leaseDuration: "100 seconds", autoRenew: false })
+      yield* lease.renew({ leaseDuration: "750.5 millis" })
+      const { remainingMillis } = yield* seen(key)
+      assert.isAbove(remainingMillis, 0)
+      assert.isAtMost(remainingMillis, 751)
+      const exit = yield* exitOf("the holder is told", lease.lost, 800)
+      assert.deepStrictEqual(reasons(exit), ["Fail LockLost Expired"])
+      yield* free(key)
+    })
+  ),
+
+  law(
+    "maxHold ends it, however it is renewed by hand",
+    Effect.gen(function*() {
+      const key = freshKey("loss")
+      const maxHold = yield* testOrLive(10_000, 700)
+      const start = yield* now
+      const lease = yield* Lock.acquire(key, { maxHold, autoRenew: false })
+      for (const mode of ["extend", "atLeast", "add"] as const) {
+        yield* Effect.ignore(lease.renew({ leaseDuration: "1 hour", mode }))
+      }
+      const exit = yield* exitOf("the holder is told", lease.lost, maxHold + 100)
+      assert.deepStrictEqual(reasons(exit), ["Fail LockLost MaxHold"])
+      assert.isAtLeast((yield* now) - start, maxHold - 1)
+      assert.deepStrictEqual(reasons(yield* Effect.exit(lease.renew())), ["Fail LockLost MaxHold"])
+    })
+  ),
+
+  law(
+    "a renewal by hand of zero, of less, or of no number is refused, and changes nothing",
+    Effect.gen(function*() {
+      const key = freshKey("loss")
+      const lease = yield* Lock.acquire(key, { leaseDuration: "100 seconds", autoRenew: false })
+      for (const leaseDuration of [0, -1, NaN, -Infinity]) {
+        for (const mode of ["extend", "atLeast", "add"] as const) {
+          assert.deepStrictEqual(reasons(yield* Effect.exit(lease.renew({ leaseDuration, mode }))), [
+            "Die InvalidOption"
+          ])
+        }
+      }
+      assert.isAbove((yield* seen(key)).remainingMillis, 50_000)
+      yield* lease.verify
+    })
+  ),
+
+  law(
+    "a lease that is over is not created again by a renewal by hand",
+    Effect.gen(function*() {
+      const key = freshKey("loss")
+      const leaseDuration = yield* brief
+      const lease = yield* Lock.acquire(key, { leaseDuration, autoRenew: false })
+      yield* advance(leaseDuration + 100)
+      for (const mode of ["extend", "atLeast", "add"] as const) {
+        assert.deepStrictEqual(reasons(yield* Effect.exit(lease.renew({ mode }))), ["Fail LockLost Expired"])
+      }
+      assert.isUndefined(yield* tokenAt(key))
     })
   ),
 

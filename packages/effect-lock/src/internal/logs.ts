@@ -1,0 +1,65 @@
+/**
+ * What is logged of a lock, and at what level: acquired, extended and released
+ * at debug, a wait that was too long at warning, a loss and faults of the store
+ * at error. A lock that is busy when it is only tried is no news.
+ */
+import type * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import * as LogLevel from "effect/LogLevel"
+import * as Option from "effect/Option"
+import type { CacheBackendError, LockDeadlock, LockTimeout } from "../LockError.ts"
+import type { Tenure } from "./tenure.ts"
+
+type AnyFiber = Fiber.Fiber<unknown, unknown>
+
+const about = ({ fencingToken, holder, key, token }: Tenure) => ({
+  "lock.key": key,
+  "lock.token": token,
+  "lock.fencingToken": fencingToken,
+  "lock.holder": holder
+})
+
+/** Asked first where it happens often: nothing is built for what is not logged. */
+export const isDebugging = ({ cache }: AnyFiber): boolean => !LogLevel.isGreaterThan(cache.minimumLogLevel, "Debug")
+
+const debug = (tenure: Tenure, what: string): Effect.Effect<void> =>
+  Effect.annotateLogs(Effect.logDebug(`effect-lock: ${what}`), about(tenure))
+
+export const acquired = (tenure: Tenure): Effect.Effect<void> => debug(tenure, "acquired")
+export const resumed = (tenure: Tenure): Effect.Effect<void> => debug(tenure, "resumed")
+export const detached = (tenure: Tenure): Effect.Effect<void> => debug(tenure, "detached")
+export const released = (tenure: Tenure): Effect.Effect<void> => debug(tenure, "released")
+
+export const extended = (tenure: Tenure): Effect.Effect<void> =>
+  Effect.withFiber((fiber) => isDebugging(fiber) ? debug(tenure, "extended") : Effect.void)
+
+/** The lock was not got; `wasWaiting` tells a wait that was too long from a try. */
+export const refused = (
+  key: string,
+  error: LockTimeout | LockDeadlock | CacheBackendError,
+  wasWaiting: boolean
+): Effect.Effect<void> =>
+  error._tag === "CacheBackendError"
+    ? Effect.annotateLogs(Effect.logError(`effect-lock: not acquired: ${error.message}`), { "lock.key": key })
+    : wasWaiting
+    ? Effect.annotateLogs(Effect.logWarning(`effect-lock: ${error.message}`), {
+      "lock.key": key,
+      ...Option.match(error.holder, { onNone: () => ({}), onSome: (holder) => ({ "lock.holder": holder }) })
+    })
+    : Effect.void
+
+export const fault = (tenure: Tenure, what: string, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
+  Effect.annotateLogs(Effect.logError(`effect-lock: ${what}`, cause), about(tenure))
+
+export const lost = (tenure: Tenure): Effect.Effect<void> =>
+  tenure.loss === undefined
+    ? Effect.void
+    : Effect.annotateLogs(Effect.logError(`effect-lock: ${tenure.loss.message}`), about(tenure))
+
+/** Logs the loss when it is declared, by whomever, in the name of the fiber that acquired. */
+export const onLoss = (tenure: Tenure, { context }: AnyFiber): void => {
+  tenure.programs.add(() => {
+    if (tenure.loss?.reason !== "Detached") Effect.runForkWith(context)(lost(tenure))
+  })
+}

@@ -1,0 +1,160 @@
+/**
+ * How a lock passes from one owner to the next without being free in between:
+ * the store puts a new token in the place of the old one, in one step.
+ *
+ * Invariants:
+ *
+ * 1. *One owner.* A token passes on once. Whoever comes second finds another in
+ *    its place, and so do all late calls of the owner before.
+ * 2. *The new token is the taker's own.* So a request that was repeated finds its
+ *    own grant, and one whose answer never came is withdrawn under a token that
+ *    nobody else has. The old token is never withdrawn: it may still be good.
+ * 3. *Gone here before it is there.* Who detaches has no belief in the lock any
+ *    more when the ticket leaves its hands.
+ */
+import type * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type { CacheBackend } from "../CacheBackend.ts"
+import type { DetachedLease } from "../Lease.ts"
+import { CacheBackendError, LockLost } from "../LockError.ts"
+import { withdraw } from "./attempt.ts"
+import { answerWithin } from "./bounded.ts"
+import * as Deadline from "./deadline.ts"
+import * as Holding from "./holding.ts"
+import * as Logs from "./logs.ts"
+import type { Resolved } from "./options.ts"
+import * as Tenure from "./tenure.ts"
+import * as Token from "./token.ts"
+import * as Watchdog from "./watchdog.ts"
+
+type Backend = CacheBackend["Service"]
+type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+
+// Where the store has no limit of its own.
+const LONGEST_REQUEST = 30_000
+
+/** Gives a lock away: to be called in an uninterruptible region, with its `restore`. */
+export const detach = Effect.fnUntraced(function*(
+  self: Tenure.Tenure,
+  restore: Restore
+): Effect.fn.Return<DetachedLease, LockLost | CacheBackendError> {
+  const { clock, doubtUntil, key, token } = self
+  // Done while this token holds the lock, a late request of it does nothing. Later it would stand in line for nobody.
+  const doubt = doubtUntil - Tenure.instant(clock).monotonic
+  if (doubt >= 0) yield* restore(Effect.sleep(doubt + 10))
+  const { leaseMillis } = self
+  yield* restore(Watchdog.renew(self, leaseMillis, "atLeast"))
+  const now = Tenure.instant(clock)
+  const lost = Tenure.check(self, now)
+  if (lost !== undefined) return yield* lost
+  Tenure.declareLost(self, now, "Detached")
+  yield* Logs.detached(self)
+  return { key, token, leaseDuration: Duration.millis(leaseMillis) }
+})
+
+/** Undoes a `detach` whose ticket reached nobody. */
+export const discard = ({ backend, clock, key, lastsUntil, token }: Tenure.Tenure): Effect.Effect<void> =>
+  withdraw(backend, clock, key, token, lastsUntil - Tenure.instant(clock).monotonic, -Infinity)
+
+/**
+ * Takes a lock over from a token. While the store gives no answer it is tried
+ * again, for `waitMillis`. To be called in an uninterruptible
+ * region, with its `restore`.
+ */
+export const take = Effect.fnUntraced(function*(
+  backend: Backend,
+  clock: Clock.Clock,
+  key: string,
+  token: string,
+  options: Resolved,
+  waitMillis: number,
+  restore: Restore
+): Effect.fn.Return<Tenure.Tenure, LockLost | CacheBackendError> {
+  const { leaseMillis } = options
+  const newToken = options.token ?? Token.make()
+  const start = Tenure.instant(clock)
+  const holder = yield* Holding.holder(backend.identity, start.wall, options.metadata)
+  let sentAt = start
+  let doubtUntil = -Infinity
+
+  const ask = Effect.suspend(() => {
+    sentAt = Tenure.instant(clock)
+    const patience = waitMillis > 0 ? Math.max(waitMillis - Deadline.elapsed(start, sentAt), 1) : Infinity
+    const withinMillis = Math.min(backend.timeLimitMillis, leaseMillis * 2 / 3, patience, LONGEST_REQUEST)
+    const before = doubtUntil
+    doubtUntil = sentAt.monotonic + withinMillis
+    const request = { key, token, newToken, leaseMillis, withinMillis, holder }
+    return Effect.tapError(
+      answerWithin(backend.leases.transfer(request), withinMillis, backend.name, "transfer"),
+      ({ outcome }) =>
+        Effect.sync(() => {
+          if (outcome !== "Unknown") doubtUntil = before
+        })
+    )
+  })
+  const isPatient = ({ retryable }: CacheBackendError) =>
+    retryable && Deadline.elapsed(start, Tenure.instant(clock)) < waitMillis
+
+  const undo = Effect.suspend(() => withdraw(backend, clock, key, newToken, leaseMillis, doubtUntil))
+  const exit = yield* Effect.exit(restore(Effect.retry(ask, { schedule: options.retry, while: isPatient })))
+  if (Exit.isFailure(exit)) {
+    if (doubtUntil > -Infinity) yield* undo
+    return yield* Effect.failCause(exit.cause)
+  }
+  const answer = exit.value
+  const now = Tenure.instant(clock)
+  if (answer._tag === "NotHeld") {
+    const deadline = DateTime.makeUnsafe(Math.floor(now.wall))
+    return yield* new LockLost({ key, token, reason: answer.reason, deadline, lateBy: Duration.zero })
+  }
+  const remaining = Math.min(answer.remainingMillis, leaseMillis)
+  const lifetime = Deadline.lifetime(remaining, backend.capabilities.granularityMillis)
+  const { fencingToken } = answer
+  // No request is in doubt: done once, it finds its own grant or another token, and changes nothing.
+  const grant = {
+    backend,
+    clock,
+    key,
+    token: newToken,
+    fencingToken,
+    holder,
+    options,
+    since: now,
+    doubtUntil: -Infinity
+  }
+  const tenure = Tenure.make(grant, sentAt, lifetime)
+  const lost = Tenure.check(tenure, now)
+  if (lost === undefined) return tenure
+  yield* undo
+  return yield* lost
+})
+
+/** Puts the caller's own token in the place of the random one that was just granted the lock. */
+export const rename = Effect.fnUntraced(function*<E>(
+  acquire: Effect.Effect<Tenure.Tenure, E>,
+  options: Resolved,
+  clock: Clock.Clock,
+  restore: Restore
+): Effect.fn.Return<Tenure.Tenure, E | CacheBackendError> {
+  const start = Tenure.instant(clock)
+  const { backend, doubtUntil, key, token } = yield* acquire
+  const waitMillis = options.waitMillis - Deadline.elapsed(start, Tenure.instant(clock))
+  const exit = yield* Effect.exit(take(backend, clock, key, token, options, waitMillis, restore))
+  // What the random token still has, or gets by a request that comes late, is nobody's.
+  if (Exit.isFailure(exit) || doubtUntil >= Tenure.instant(clock).monotonic) {
+    yield* withdraw(backend, clock, key, token, options.leaseMillis, doubtUntil)
+  }
+  return yield* Effect.catchTag(exit, "LockLost", (cause) =>
+    Effect.fail(
+      new CacheBackendError({
+        backend: backend.name,
+        operation: "transfer",
+        outcome: "Rejected",
+        retryable: true,
+        cause
+      })
+    ))
+})
