@@ -32,6 +32,7 @@ const deadline = tests("effect-lock", "deadline")
 const many = tests("effect-lock", "many")
 const deadlock = tests("effect-lock", "deadlock")
 const together = tests("redis", "together")
+const travel = tests("effect-lock", "travel")
 const others = tests("testing", "OthersBugs")
 const othersRedis = tests("testing", "OthersBugsRedis")
 const leases = tests("redis", "leases")
@@ -493,6 +494,36 @@ export const mutants: ReadonlyArray<Mutant> = [
     killedBy: races(
       "what is left behind",
       "an acquire that is interrupted at any step keeps nothing in a scope that stays open"
+    )
+  },
+  {
+    name: "gives a lock away while an earlier request for it may still come",
+    ...core("internal/travel", "if (doubt >= 0) yield* restore(Effect.sleep(doubt + 10))", ""),
+    killedBy: travel(
+      "caller-supplied token, hand-over to another worker: a lease can be serialized and resumed elsewhere",
+      "a request of before the grant that is done late takes no place behind the one who resumed"
+    )
+  },
+  {
+    name: "frees what it has given away",
+    ...core("internal/release", `if (self.loss.reason !== "Detached") `, ""),
+    killedBy: memoryLaw("a lease that was detached is held by nobody here, and still keeps all others out")
+  },
+  {
+    name: "takes over under another token each time it asks",
+    ...core(
+      "internal/travel",
+      "const request = { key, token, newToken, leaseMillis, withinMillis, holder }",
+      "const request = { key, token, newToken: Token.make(), leaseMillis, withinMillis, holder }"
+    ),
+    killedBy: travel("a resume whose answer is lost", "is asked again with the same token, and finds its own grant")
+  },
+  {
+    name: "leaves behind what a resume that was given up may have taken",
+    ...core("internal/travel", "if (doubtUntil > -Infinity) yield* undo", ""),
+    killedBy: travel(
+      "a resume whose answer is lost",
+      "interrupted while the store is silent, returns at once, and frees what is done later"
     )
   },
   {

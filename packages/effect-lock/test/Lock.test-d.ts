@@ -96,6 +96,19 @@ describe("types of Lock", () => {
     expectTypeOf<LockDeadlock["cycle"]>().toEqualTypeOf<ReadonlyArray<string>>()
   })
 
+  it("what travels is a schema, and who resumes it may find it lost", () => {
+    expectTypeOf<Lease["detach"]>().toEqualTypeOf<Effect.Effect<Lock.DetachedLease, LockLost | CacheBackendError>>()
+    expectTypeOf(Lock.resume).parameter(0).toEqualTypeOf<typeof Lock.DetachedLease.Type>()
+    expectTypeOf<typeof Lock.DetachedLease.Encoded>().toEqualTypeOf<
+      { readonly key: string; readonly token: string; readonly leaseDuration: string }
+    >()
+    expectTypeOf(Lock.resume(declareTicket())).toEqualTypeOf<
+      Effect.Effect<Lease, LockLost | CacheBackendError, CacheBackend | Scope.Scope>
+    >()
+    // @ts-expect-error nothing is held here that could be joined
+    Lock.resume(declareTicket(), { reentrant: true })
+  })
+
   it("a guarded step can be lost, and keeps its own types", () => {
     expectTypeOf<Lease["guard"]>().toBeCallableWith(program)
     const guarded = (lease: Lease) => lease.guard(program)
@@ -133,3 +146,4 @@ describe("types of Lock", () => {
 })
 
 declare const declareLease: () => Lease
+declare const declareTicket: () => Lock.DetachedLease

@@ -3,7 +3,9 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
-import type { Contended, Granted, RenewRequest } from "effect-lock/CacheBackend"
+import { CacheBackend, type Contended, type Granted, type RenewRequest } from "effect-lock/CacheBackend"
+import * as Lock from "effect-lock/Lock"
+import { hostname } from "node:os"
 import * as Scripts from "../src/internal/scripts.ts"
 import * as Support from "./support.ts"
 
@@ -171,6 +173,29 @@ describe("leases", () => {
       yield* cycle(0)
       const { lines } = yield* Support.recording(server, Effect.andThen(cycle(0), cycle(30_000)))
       assert.deepStrictEqual(lines.map((line) => line.split(" ")[0]), ["evalsha", "evalsha", "evalsha", "evalsha"])
+    }))
+
+  it.live("a lock says on which host and in which process it is held, and is taken over by one command", () =>
+    Effect.gen(function*() {
+      const server = yield* Support.start()
+      const one = Effect.provideService(CacheBackend, yield* Support.open(server))
+      const other = yield* Support.open(server)
+      const ticket = yield* one(Effect.scoped(Effect.gen(function*() {
+        const lease = yield* Lock.acquire("k", { metadata: { job: "a b" } })
+        assert.deepInclude(lease.holder, { host: hostname(), pid: process.pid, metadata: { job: "a b" } })
+        const seen = Option.getOrThrow(yield* other.leases.inspect("k"))
+        assert.deepStrictEqual(seen.holder, Option.some(lease.holder))
+        return yield* lease.detach
+      })))
+      // The first time, the server does not know the script yet.
+      const resume = (ticket: Lock.DetachedLease) =>
+        Effect.scoped(Effect.flatMap(Lock.resume(ticket), ({ detach }) => detach)).pipe(
+          Effect.provideService(CacheBackend, other)
+        )
+      const again = yield* resume(ticket)
+      const { lines, value } = yield* Support.recording(server, resume(again))
+      assert.notStrictEqual(value.token, again.token)
+      assert.deepStrictEqual(lines.map((line) => line.split(" ")[0]), ["evalsha", "evalsha"])
     }))
 
   it.live("a request that comes too late is not granted and not queued", () =>
