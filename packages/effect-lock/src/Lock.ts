@@ -44,6 +44,13 @@ import type { DetachedLease, Inspection, Lease } from "./Lease.ts"
 import { type CacheBackendError, type LockDeadlock, LockLost, LockReentered, type LockTimeout } from "./LockError.ts"
 import type { LockOptions } from "./LockOptions.ts"
 
+/**
+ * A lock on its way from one owner to the next.
+ *
+ * @see {@link resume} for taking it over
+ * @category schemas
+ * @since 0.1.0
+ */
 export { DetachedLease } from "./Lease.ts"
 
 /**
