@@ -86,18 +86,18 @@ console.log(await import("effect-lock/internal/deadline").catch((error) => error
       `import { RedisLayer } from "@effect-lock/redis"
 import type { CacheBackend } from "effect-lock/CacheBackend"
 import * as Lock from "effect-lock/Lock"
-import type { CacheBackendError, LockLost, LockTimeout } from "effect-lock/LockError"
+import type { CacheBackendError, LockDeadlock, LockLost, LockTimeout } from "effect-lock/LockError"
 import { MemoryLayer } from "effect-lock/MemoryBackend"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 
 const locked = Effect.scoped(Lock.withLock("k")(Effect.succeed(42)))
-export const program: Effect.Effect<number, LockTimeout | LockLost | CacheBackendError> = locked.pipe(
+export const program: Effect.Effect<number, LockTimeout | LockDeadlock | LockLost | CacheBackendError> = locked.pipe(
   Effect.provide(MemoryLayer)
 )
 export const provides: Layer.Success<typeof RedisLayer> extends CacheBackend ? true : false = true
 // @ts-expect-error it needs a backend
-export const incomplete: Effect.Effect<number, LockTimeout | LockLost | CacheBackendError> = locked
+export const incomplete: Effect.Effect<number, LockTimeout | LockDeadlock | LockLost | CacheBackendError> = locked
 // @ts-expect-error a key is a string
 Lock.withLock(42)
 `
