@@ -9,7 +9,9 @@
  * pnpm bench --profile  says in which modules the time goes
  */
 import * as RedisServer from "@effect-lock/testing/RedisServer"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import { spawnSync } from "node:child_process"
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { cpus } from "node:os"
@@ -71,7 +73,14 @@ const measureAll = Effect.fnUntraced(function*(port: number) {
     process.stderr.write(`${index + 1} of ${chosen.length}: ${title} (${name}) ... `)
     for (const subject of subjects) {
       const order = { measure: name, subject, port, quick: flags.quick }
-      figures.push(...yield* Effect.promise(() => measured(order, LIMIT)))
+      // One that cannot be measured does not take the others with it.
+      const one = yield* Effect.exit(Effect.tryPromise(() => measured(order, LIMIT)))
+      if (Exit.isSuccess(one)) {
+        figures.push(...one.value)
+      } else {
+        process.stderr.write(`${Cause.pretty(one.cause)}\n`)
+        process.exitCode = 1
+      }
     }
     process.stderr.write(`${((performance.now() - start) / 1000).toFixed(1)} s\n`)
   }
@@ -88,13 +97,13 @@ const write = (results: Results) => {
   writeFileSync(inRoot(`${folder}/results.json`), JSON.stringify(results, null, 2))
   writeFileSync(inRoot(`${folder}/results.svg`), picture(results))
   if (flags.write) {
-    for (
-      const [page, text] of [["README.md", summary(results)], [
-        "packages/benchmark/README.md",
-        report(results)
-      ]] as const
-    ) {
-      writeFileSync(inRoot(page), between(readFileSync(inRoot(page), "utf8"), text))
+    const pages = [
+      { page: "README.md", picture: `${folder}/results.svg`, text: summary(results) },
+      { page: "packages/benchmark/README.md", picture: "results/results.svg", text: report(results) }
+    ]
+    for (const { page, picture, text } of pages) {
+      const shown = `![effect-lock beside others](${picture})\n\n${text}`
+      writeFileSync(inRoot(page), between(readFileSync(inRoot(page), "utf8"), shown))
       files.push(page)
     }
   }

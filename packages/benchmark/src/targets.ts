@@ -66,13 +66,26 @@ export const targets: ReadonlyArray<Target> = [
     unit: "ms"
   },
   {
-    what: "the lock alone, minified",
+    what: "minified, what a bundle keeps of `withLock`",
+    measure: "size.bytes",
+    subject: "withLock alone",
+    bound: 25_000,
+    unit: "bytes"
+  },
+  {
+    what: "of `withLock` and `memoize`",
+    measure: "size.bytes",
+    subject: "withLock and memoize",
+    bound: 45_000,
+    unit: "bytes"
+  },
+  {
+    what: "all of `effect-lock/Lock`",
     measure: "size.bytes",
     subject: "effect-lock/Lock",
     bound: 25_000,
     unit: "bytes"
-  },
-  { what: "with the memo", measure: "size.bytes", subject: "effect-lock/Lock and Memo", bound: 45_000, unit: "bytes" }
+  }
 ]
 
 export const isMet = ({ atLeast, bound }: Target, { value }: Figure): boolean =>

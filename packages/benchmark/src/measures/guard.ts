@@ -106,7 +106,8 @@ export const guard: Measure = {
         await bytesPerWaiter({ ...setting, subject: effectLockMemory.name }, 5000)
       ),
       figure("size.lock", "effect-lock/Lock", lock.bytes),
-      figure("size.lockAndMemo", "effect-lock/Lock and Memo", sizes["effect-lock/Lock and Memo"]().bytes),
+      figure("size.withLock", "withLock alone", sizes["withLock alone"]().bytes),
+      figure("size.withLockAndMemoize", "withLock and memoize", sizes["withLock and memoize"]().bytes),
       figure("size.redis", "@effect-lock/redis", sizes["@effect-lock/redis"]().bytes),
       figure("size.memoModulesOfLock", "effect-lock/Lock", lock.modules.filter((file) => MEMO.test(file)).length)
     ]

@@ -15,9 +15,8 @@ interface Bundle {
   readonly outside: ReadonlyArray<string>
 }
 
-/** Bundled and minified, without what is in `without` and the modules of Node. */
-export const bundle = (specifiers: ReadonlyArray<string>, without: ReadonlyArray<string>): Bundle => {
-  const contents = specifiers.map((specifier, i) => `export * as _${i} from "${specifier}"`).join("\n")
+/** What a bundler keeps of some exports, minified, without what is in `without` and the modules of Node. */
+export const bundle = (contents: string, without: ReadonlyArray<string>): Bundle => {
   const { metafile, outputFiles } = buildSync({
     stdin: { contents, resolveDir: folder },
     bundle: true,
@@ -41,11 +40,17 @@ export const bundle = (specifiers: ReadonlyArray<string>, without: ReadonlyArray
 
 const driver = ["effect", "ioredis"]
 
+const all = (name: string): string => `export * from "${name}"`
+
+const withLock = `export { withLock } from "effect-lock/Lock"`
+
 export const sizes = {
-  "effect-lock/Lock": () => bundle(["effect-lock/Lock"], driver),
-  "effect-lock/Lock and Memo": () => bundle(["effect-lock/Lock", "effect-lock/Memo"], driver),
-  "effect-lock": () => bundle(["effect-lock"], driver),
-  "@effect-lock/redis": () => bundle(["@effect-lock/redis"], [...driver, "effect-lock"])
+  "withLock alone": () => bundle(withLock, driver),
+  "withLock and memoize": () => bundle(`${withLock}; export { memoize } from "effect-lock/Memo"`, driver),
+  "effect-lock/Lock": () => bundle(all("effect-lock/Lock"), driver),
+  "effect-lock/Memo": () => bundle(all("effect-lock/Memo"), driver),
+  "effect-lock": () => bundle(all("effect-lock"), driver),
+  "@effect-lock/redis": () => bundle(all("@effect-lock/redis"), [...driver, "effect-lock"])
 }
 
 export const size: Measure = {
@@ -55,7 +60,7 @@ export const size: Measure = {
     const peers = ["redlock", "redis-semaphore", "@verrou/core", "async-cache-dedupe", "bentocache"]
     return Promise.resolve([
       ...Object.entries(sizes).map(([name, of]) => figure("size.bytes", name, of().bytes)),
-      ...peers.map((name) => figure("size.bytes", name, bundle([name], driver).bytes))
+      ...peers.map((name) => figure("size.bytes", name, bundle(all(name), driver).bytes))
     ])
   }
 }
@@ -89,7 +94,7 @@ export const importing: Measure = {
       ...alone.map((name) => ({ name, subject: name, first: [] })),
       ...own.map((name) => ({ name, subject: name, first: [] })),
       // What they add to a program that has Effect.
-      ...own.map((name) => ({ name, subject: `${name} after Effect`, first: bundle([name], driver).outside }))
+      ...own.map((name) => ({ name, subject: `${name} after Effect`, first: bundle(all(name), driver).outside }))
     ]
     const figures: Array<Figure> = []
     for (const { first, name, subject } of imports) {
