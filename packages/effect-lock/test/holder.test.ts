@@ -58,9 +58,8 @@ describe("owner, host, process, times stored with the lock: holder record, shown
       const traced = yield* Effect.scoped(Effect.map(Lock.acquire("k"), ({ holder }) => holder)).pipe(
         Effect.withParentSpan(outer)
       )
-      assert.strictEqual(traced.traceId, outer.traceId)
-      assert.match(traced.spanId ?? "", /^[0-9a-f]{16}$/)
-      assert.notStrictEqual(traced.spanId, outer.spanId)
+      // Without a tracer the lock makes no span of its own.
+      assert.deepInclude(traced, { traceId: outer.traceId, spanId: outer.spanId })
       const spans: Array<Tracer.NativeSpan> = []
       const tracer = Tracer.make({
         span: (options) => {
