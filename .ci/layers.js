@@ -30,6 +30,8 @@ const layers = {
     modules: [
       "internal/attempt",
       "internal/batch",
+      "internal/begin",
+      "internal/block",
       "internal/chunks",
       "internal/cipher",
       "internal/deadlock",
@@ -52,7 +54,9 @@ const layers = {
       "internal/production",
       "internal/streamChunks",
       "internal/streaming",
+      "internal/scoped",
       "internal/tier",
+      "internal/traced",
       "internal/tenure",
       "internal/token",
       "internal/travel",

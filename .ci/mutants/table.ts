@@ -209,7 +209,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "runs a guarded step without looking",
     ...core(
-      "Lock",
+      "internal/scoped",
       "Effect.andThen(ensureHeld(tenure), Effect.tap(step,",
       "Effect.andThen(Effect.void, Effect.tap(step,"
     ),
@@ -440,7 +440,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "drops the program's own failure for the loss",
-    ...core("Lock", "Cause.makeFailReason(loss)), ...own]", "Cause.makeFailReason(loss))]"),
+    ...core("internal/block", "Cause.makeFailReason(loss)), ...own]", "Cause.makeFailReason(loss))]"),
     killedBy: block("told before lost", "the program's own failure stays beside the loss")
   },
   {
@@ -490,7 +490,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "keeps a lock whose acquire was interrupted after the grant",
-    ...core("Lock", "return Effect.onInterrupt(toLease(acquired), () => undo)", "return toLease(acquired)"),
+    ...core("internal/scoped", "return Effect.onInterrupt(toLease(acquired), () => undo)", "return toLease(acquired)"),
     killedBy: races(
       "what is left behind",
       "an acquire that is interrupted at any step keeps nothing in a scope that stays open"

@@ -9,39 +9,33 @@
  * fails with `LockLost` *before* the store can give the lock to somebody else.
  *
  * Start with {@link withLock}. How it works, from here downwards:
- * `internal/attempt` acquires, `internal/watchdog` renews, `internal/tenure`
- * keeps what is believed and `internal/deadline` computes it, `CacheBackend` is
- * what a store must do.
+ * `internal/begin` finds what is held already, `internal/attempt` acquires,
+ * `internal/watchdog` renews, `internal/tenure` keeps what is believed and
+ * `internal/deadline` computes it, `internal/block` and `internal/scoped` end it,
+ * `CacheBackend` is what a store must do.
  *
  * @since 0.1.0
  */
-import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import type * as DateTime from "effect/DateTime"
-import * as Deferred from "effect/Deferred"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
-import * as Scope from "effect/Scope"
-import * as Tracer from "effect/Tracer"
+import type * as Scope from "effect/Scope"
 import { CacheBackend } from "./CacheBackend.ts"
 import type { Holder } from "./Holder.ts"
+import { begin, beginAll, ifFree, takeOver } from "./internal/begin.ts"
+import { run } from "./internal/block.ts"
 import * as Each from "./internal/each.ts"
 import * as Held from "./internal/held.ts"
-import { hold, withToken } from "./internal/hold.ts"
 import { toInspection } from "./internal/inspection.ts"
-import * as Logs from "./internal/logs.ts"
-import * as Many from "./internal/many.ts"
 import * as Options from "./internal/options.ts"
-import { runUnder } from "./internal/program.ts"
-import { type Use, use } from "./internal/release.ts"
+import { acquireAllInScope, acquireInScope, leaseOf } from "./internal/scoped.ts"
 import * as Tenure from "./internal/tenure.ts"
-import * as Travel from "./internal/travel.ts"
-import * as Watchdog from "./internal/watchdog.ts"
+import { traced } from "./internal/traced.ts"
 import * as Wrap from "./internal/wrap.ts"
 import type { DetachedLease, Inspection, Lease } from "./Lease.ts"
-import { type CacheBackendError, type LockDeadlock, LockLost, LockReentered, type LockTimeout } from "./LockError.ts"
+import type { CacheBackendError, LockDeadlock, LockLost, LockTimeout } from "./LockError.ts"
 import type { LockOptions } from "./LockOptions.ts"
 
 /**
@@ -74,9 +68,7 @@ export { DetachedLease } from "./Lease.ts"
  * @category options
  * @since 0.1.0
  */
-export const Defaults: Context.Reference<LockOptions> = Context.Reference<LockOptions>("effect-lock/Lock/Defaults", {
-  defaultValue: () => ({})
-})
+export const Defaults: Context.Reference<LockOptions> = Options.Defaults
 
 /**
  * Runs a program while holding a lock.
@@ -460,15 +452,15 @@ export const withLocks = (keys: Iterable<string>, options?: LockOptions) =>
   E | LockTimeout | LockDeadlock | LockLost | CacheBackendError,
   Exclude<R, Scope.Scope> | CacheBackend
 > =>
-  Effect.withSpan(
+  traced(
+    "Lock.withLocks",
+    undefined,
     Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(
         beginAll(keys, options, restore),
         (uses) => run(uses, Effect.scoped(program), restore)
       )
-    ),
-    "Lock.withLocks",
-    { captureStackTrace: false }
+    )
   )
 
 /**
@@ -511,21 +503,9 @@ export const acquireAll = (
   LockTimeout | LockDeadlock | CacheBackendError,
   CacheBackend | Scope.Scope
 > =>
-  Effect.flatMap(Effect.scope, (parent) => {
+  Effect.suspend(() => {
     const given = Array.from(keys)
-    let undo = Effect.void
-    const acquired = Effect.uninterruptibleMask((restore) =>
-      Effect.flatMap(beginAll(given, options, restore), (uses) => {
-        undo = Effect.forEach(uses, endLogged, { concurrency: "unbounded", discard: true })
-        const group = Scope.forkUnsafe(parent, "parallel")
-        return Effect.forEach(uses, (use) => inScope(group, use))
-      })
-    )
-    const spanned = Effect.withSpan(acquired, "Lock.acquireAll", { captureStackTrace: false })
-    return Effect.flatMap(spanned, (uses) => Effect.forEach(uses, leaseOf)).pipe(
-      Effect.map((leases) => inOrder(given, leases)),
-      Effect.onInterrupt(() => undo)
-    )
+    return acquireAllInScope(given, (restore) => beginAll(given, options, restore))
   })
 
 /**
@@ -587,72 +567,7 @@ export const acquireEach = (
   keys: Iterable<string>,
   options?: Omit<LockOptions, "waitTimeout" | "retry" | "reentrant">
 ): Effect.Effect<ReadonlyArray<KeyReport>, CacheBackendError, CacheBackend | Scope.Scope> =>
-  Effect.flatMap(Effect.scope, (parent) =>
-    Effect.withFiber((fiber) => {
-      const backend = Context.getUnsafe(fiber.context, CacheBackend)
-      const resolved = Options.resolve(fiber.getRef(Defaults), { ...options, waitTimeout: 0 })
-      Options.checkGranularity(resolved.leaseMillis, backend.capabilities.granularityMillis)
-      const given = Array.from(keys)
-      const kept = keptIn(parent)
-      const own = (key: string) => {
-        const use = kept.get(key)
-        return use === undefined || use.hasEnded() || use.tenure.backend !== backend ? undefined : use
-      }
-      const begun: Array<ScopedUse> = []
-
-      const report = Effect.fnUntraced(function*([key, found]: readonly [string, Each.Found]) {
-        if (found.status === "held") return { key, ...found, lease: Option.none<Lease>() }
-        const { status, use } = found
-        const holder = Option.some(use.tenure.holder)
-        const before = own(key)
-        if (before?.tenure === use.tenure) {
-          yield* Many.giveBack(backend, [use])
-          return { key, status, holder, lease: Option.some(makeLease(before)) }
-        }
-        const scoped = yield* inScope(parent, use)
-        begun.push(scoped)
-        kept.set(key, scoped)
-        yield* Scope.addFinalizer(
-          scoped.scope,
-          Effect.sync(() => kept.get(key) === scoped && kept.delete(key))
-        )
-        return { key, status, holder, lease: Option.some(yield* leaseOf(scoped)) }
-      })
-
-      const reported = Effect.uninterruptibleMask((restore) =>
-        Effect.clockWith((clock) =>
-          Effect.flatMap(
-            Each.acquire(
-              backend,
-              Options.sortedKeys(given),
-              resolved,
-              clock,
-              restore,
-              (key) => own(key)?.tenure ?? Held.find(fiber, backend, key)
-            ),
-            (found) => Effect.forEach(found, report)
-          )
-        )
-      )
-      return Effect.withSpan(reported, "Lock.acquireEach", { captureStackTrace: false }).pipe(
-        Effect.map((reports) => inOrder(given, reports)),
-        Effect.onInterrupt(() => Effect.forEach(begun, endLogged, { concurrency: "unbounded", discard: true }))
-      )
-    }))
-
-const inOrder = <A extends { readonly key: string }>(keys: ReadonlyArray<string>, each: ReadonlyArray<A>) => {
-  const byKey = new Map(each.map((one) => [one.key, one]))
-  return keys.map((key) => byKey.get(key)!)
-}
-
-/** What {@link acquireEach} keeps in each scope, by key. */
-const keeping = new WeakMap<Scope.Scope, Map<string, ScopedUse>>()
-
-const keptIn = (scope: Scope.Scope): Map<string, ScopedUse> => {
-  let kept = keeping.get(scope)
-  if (kept === undefined) keeping.set(scope, kept = new Map())
-  return kept
-}
+  Each.acquireEach(keys, options)
 
 /**
  * Takes over, in the current scope, a lock that `lease.detach` gave away, here
@@ -717,7 +632,7 @@ export const resume = (
 ): Effect.Effect<Lease, LockLost | CacheBackendError, CacheBackend | Scope.Scope> =>
   acquireInScope((restore) => takeOver(detached, options, restore), (resumed) =>
     Effect.flatMap(
-      Effect.withSpan(resumed, "Lock.resume", { attributes: { "lock.key": detached.key }, captureStackTrace: false }),
+      traced("Lock.resume", detached.key, resumed),
       leaseOf
     ))
 
@@ -905,224 +820,11 @@ const administer = <A>(
   key: string,
   ask: (backend: CacheBackend["Service"]) => Effect.Effect<A, CacheBackendError>
 ): Effect.Effect<A, CacheBackendError, CacheBackend> =>
-  Effect.withSpan(
+  traced(
+    name,
+    key,
     Effect.flatMap(CacheBackend, (backend) => {
       Options.checkKey(key)
       return ask(backend)
-    }),
-    name,
-    { attributes: { "lock.key": key }, captureStackTrace: false }
-  )
-
-type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
-
-// Only where somebody records it: a span costs as much as a lock in memory.
-const traced = <A, E, R>(name: string, key: string, self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => {
-  const options = { attributes: { "lock.key": key }, captureStackTrace: false }
-  return Effect.contextWith((context: Context.Context<R>) =>
-    Context.getOrUndefined(context, Tracer.Tracer) === undefined ? self : Effect.withSpan(self, name, options)
-  )
-}
-
-const begin = (
-  key: string,
-  options: LockOptions | undefined,
-  restore: Restore
-): Effect.Effect<Use, LockTimeout | LockDeadlock | CacheBackendError, CacheBackend> =>
-  Effect.withFiber<Use, LockTimeout | LockDeadlock | CacheBackendError, CacheBackend>((fiber) => {
-    const backend = Context.getUnsafe(fiber.context, CacheBackend)
-    const resolved = Options.resolve(fiber.getRef(Defaults), options)
-    Options.checkKey(key)
-    Options.checkGranularity(resolved.leaseMillis, backend.capabilities.granularityMillis)
-    const held = Held.find(fiber, backend, key)
-    if (held !== undefined) {
-      return resolved.reentrant ? Effect.succeed(use(held)) : Effect.die(new LockReentered({ key }))
-    }
-    const others = Held.all(fiber, backend)
-    return Effect.clockWith((clock) => Many.acquireOne(backend, key, resolved, clock, restore, others))
-  })
-
-const takeOver = (
-  { key, leaseDuration, token }: DetachedLease,
-  options: LockOptions | undefined,
-  restore: Restore
-): Effect.Effect<Use, LockLost | CacheBackendError, CacheBackend> =>
-  Effect.withFiber<Use, LockLost | CacheBackendError, CacheBackend>((fiber) => {
-    const backend = Context.getUnsafe(fiber.context, CacheBackend)
-    const resolved = Options.resolve(fiber.getRef(Defaults), {
-      ...options,
-      leaseDuration: options?.leaseDuration ?? leaseDuration
     })
-    Options.checkKey(key)
-    Options.checkGranularity(resolved.leaseMillis, backend.capabilities.granularityMillis)
-    return Effect.clockWith((clock) =>
-      withToken(
-        backend,
-        key,
-        resolved.token,
-        Effect.flatMap(
-          Travel.take(backend, clock, key, token, resolved, resolved.waitMillis, restore),
-          (tenure) => hold(tenure, Logs.resumed)
-        )
-      )
-    )
-  })
-
-/** Begins with all keys, or none; those that are held by this logical thread are joined. */
-const beginAll = (
-  keys: Iterable<string>,
-  options: LockOptions | undefined,
-  restore: Restore
-): Effect.Effect<ReadonlyArray<Use>, LockTimeout | LockDeadlock | CacheBackendError, CacheBackend> =>
-  Effect.withFiber((fiber) => {
-    const backend = Context.getUnsafe(fiber.context, CacheBackend)
-    const resolved = Options.resolve(fiber.getRef(Defaults), options)
-    const sorted = Options.sortedKeys(keys)
-    Options.checkGranularity(resolved.leaseMillis, backend.capabilities.granularityMillis)
-    const held = sorted.map((key) => Held.find(fiber, backend, key)).filter((tenure) => tenure !== undefined)
-    if (held.length > 0 && !resolved.reentrant) return Effect.die(new LockReentered({ key: held[0]!.key }))
-    const free = sorted.filter((key) => !held.some((tenure) => tenure.key === key))
-    const joined = held.map((tenure) => use(tenure))
-    return Effect.clockWith((clock) =>
-      Many.acquire(backend, free, resolved, clock, restore, Held.all(fiber, backend)).pipe(
-        Effect.map((uses) => [...joined, ...uses]),
-        Effect.onError(() => Many.giveBack(backend, joined))
-      )
-    )
-  })
-
-/** Neither happens to who does not wait. */
-const ifFree = <A, R>(
-  effect: Effect.Effect<A, LockTimeout | LockDeadlock | CacheBackendError, R>
-): Effect.Effect<Option.Option<A>, CacheBackendError, R> =>
-  Effect.catchTag(Effect.asSome(effect), ["LockTimeout", "LockDeadlock"], () => Effect.succeedNone)
-
-/** Runs a block's program in a fiber that the loss of any lock can interrupt, then ends the use of the locks. */
-const run = Effect.fnUntraced(function*<A, E, R>(
-  uses: ReadonlyArray<Use>,
-  program: Effect.Effect<A, E, R>,
-  restore: Restore
-): Effect.fn.Return<A, E | LockLost, R> {
-  const { exit, interrupted } = yield* runUnder(uses.map(({ tenure }) => tenure), program, restore, true)
-  const late = uses.map(({ tenure }) => Math.max(0, -Tenure.left(tenure, Tenure.instant(tenure.clock))))
-  const ends = uses.length === 1
-    ? [yield* Effect.exit(uses[0]!.end)]
-    : yield* Effect.forEach(uses, ({ end }) => Effect.exit(end), { concurrency: "unbounded" })
-  const losses: Array<LockLost> = []
-  for (const [i, ended] of ends.entries()) {
-    if (Exit.isSuccess(ended)) continue
-    const failure = Option.getOrUndefined(Cause.findErrorOption(ended.cause))
-    if (failure?._tag === "LockLost") {
-      losses.push(late[i]! > 0 ? new LockLost({ ...failure, lateBy: Duration.millis(late[i]!) }) : failure)
-    } else {
-      yield* logUnreleased(uses[i]!.tenure, ended.cause)
-    }
-  }
-  if (losses.length === 0) return yield* exit
-  const reasons = Exit.isFailure(exit) ? exit.cause.reasons : []
-  // The interruption by the loss is not news; one from outside is.
-  const own = interrupted ? reasons : reasons.filter((reason) => !Cause.isInterruptReason(reason))
-  return yield* Effect.failCause(
-    Cause.fromReasons<E | LockLost>([...losses.map((loss) => Cause.makeFailReason(loss)), ...own])
   )
-})
-
-/** A use that ends with the scope, or before. */
-interface ScopedUse extends Use {
-  /** Nothing of it stays in the caller's scope once this is closed. */
-  readonly scope: Scope.Closeable
-}
-
-/** Arranges for the end of a use with the scope. */
-const inScope = (parent: Scope.Scope, use: Use): Effect.Effect<ScopedUse> => {
-  const scope = Scope.forkUnsafe(parent)
-  return Effect.as(Scope.addFinalizer(scope, endLogged(use)), { ...use, scope })
-}
-
-const endLogged = (use: Use): Effect.Effect<void> =>
-  Effect.suspend(() =>
-    use.hasEnded() ? Effect.void : Effect.catchCause(use.end, (cause) => logUnreleased(use.tenure, cause))
-  )
-
-const acquireInScope = <A, E, E2>(
-  begun: (restore: Restore) => Effect.Effect<Use, E2, CacheBackend>,
-  toLease: (
-    acquired: Effect.Effect<ScopedUse, E2, CacheBackend>
-  ) => Effect.Effect<A, E, CacheBackend | Scope.Scope>
-): Effect.Effect<A, E, CacheBackend | Scope.Scope> =>
-  Effect.flatMap(Effect.scope, (parent) => {
-    let undo = Effect.void
-    const acquired = Effect.uninterruptibleMask((restore) =>
-      Effect.flatMap(begun(restore), (use) => {
-        undo = endLogged(use)
-        return inScope(parent, use)
-      })
-    )
-    // Interrupted after the grant, by a timeout around it for instance, nobody gets the lease:
-    // do not keep the lock until a scope closes that may be far outside.
-    return Effect.onInterrupt(toLease(acquired), () => undo)
-  })
-
-// A loss was logged when it was declared.
-const logUnreleased = (tenure: Tenure.Tenure, cause: Cause.Cause<LockLost | CacheBackendError>): Effect.Effect<void> =>
-  Option.exists(Cause.findErrorOption(cause), (error) => error._tag === "LockLost")
-    ? Effect.void
-    : Logs.fault(tenure, "it is not known whether the lock was released", cause)
-
-const leaseOf = (use: ScopedUse): Effect.Effect<Lease, never, Scope.Scope> =>
-  Effect.withFiber((fiber) => {
-    const unmark = Held.mark(fiber, Context.getUnsafe(fiber.context, Scope.Scope), use.tenure)
-    return Effect.as(Scope.addFinalizer(use.scope, unmark), makeLease(use))
-  })
-
-const ensureHeld = (tenure: Tenure.Tenure): Effect.Effect<void, LockLost> =>
-  Effect.suspend(() => Tenure.check(tenure, Tenure.instant(tenure.clock)) ?? Effect.void)
-
-const guard = <A, E, R>(tenure: Tenure.Tenure, step: Effect.Effect<A, E, R>): Effect.Effect<A, E | LockLost, R> =>
-  Effect.andThen(ensureHeld(tenure), Effect.tap(step, () => ensureHeld(tenure)))
-
-const renew = (
-  tenure: Tenure.Tenure,
-  options: Parameters<Lease["renew"]>[0] = {}
-): Effect.Effect<void, LockLost | CacheBackendError> =>
-  Effect.suspend(() => {
-    const leaseMillis = options.leaseDuration === undefined
-      ? tenure.options.leaseMillis
-      : Options.leaseMillis(options.leaseDuration)
-    Options.checkGranularity(leaseMillis, tenure.backend.capabilities.granularityMillis)
-    return Watchdog.renew(tenure, leaseMillis, options.mode ?? "extend")
-  })
-
-const detach = ({ scope, tenure }: ScopedUse): Effect.Effect<DetachedLease, LockLost | CacheBackendError> =>
-  Effect.suspend(() => {
-    let isGone = false
-    const detaching = Effect.uninterruptibleMask((restore) =>
-      Effect.tap(Travel.detach(tenure, restore), () => {
-        isGone = true
-        return Scope.close(scope, Exit.void)
-      })
-    )
-    return Effect.onInterrupt(detaching, () => isGone ? Travel.discard(tenure) : Effect.void)
-  })
-
-const makeLease = (use: ScopedUse): Lease => {
-  const { end, scope, tenure } = use
-  return {
-    key: tenure.key,
-    token: tenure.token,
-    fencingToken: tenure.fencingToken,
-    holder: tenure.holder,
-    remaining: Effect.sync(() => {
-      const now = Tenure.instant(tenure.clock)
-      return Duration.millis(Tenure.check(tenure, now) === undefined ? Math.floor(Tenure.left(tenure, now)) : 0)
-    }),
-    ensureHeld: ensureHeld(tenure),
-    verify: Watchdog.verify(tenure),
-    renew: (options) => renew(tenure, options),
-    release: Effect.ensuring(end, Scope.close(scope, Exit.void)),
-    detach: detach(use),
-    lost: Deferred.await(tenure.lost),
-    revoked: Tenure.awaitRevocation(tenure),
-    guard: (step) => guard(tenure, step)
-  }
-}

@@ -3,22 +3,29 @@
  * acquired, those that are held here are renewed, the others are skipped.
  */
 import type * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import type * as Option from "effect/Option"
-import type { CacheBackend } from "../CacheBackend.ts"
+import * as Option from "effect/Option"
+import * as Scope from "effect/Scope"
+import { CacheBackend } from "../CacheBackend.ts"
 import type { Holder } from "../Holder.ts"
+import type { Lease } from "../Lease.ts"
 import type { CacheBackendError } from "../LockError.ts"
+import type { LockOptions } from "../LockOptions.ts"
+import * as Held from "./held.ts"
 import { acquireOne, giveBack } from "./many.ts"
-import type { Resolved } from "./options.ts"
+import * as Options from "./options.ts"
 import { type Use, use } from "./release.ts"
+import { endLogged, inOrder, inScope, leaseOf, makeLease, type ScopedUse } from "./scoped.ts"
 import type { Tenure } from "./tenure.ts"
+import { traced } from "./traced.ts"
 import * as Watchdog from "./watchdog.ts"
 
 type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 type Backend = CacheBackend["Service"]
 
 /** What was found of one key: a use of its lock, unless somebody else holds it. */
-export type Found =
+type Found =
   | { readonly status: "acquired" | "renewed"; readonly use: Use }
   | { readonly status: "held"; readonly holder: Option.Option<Holder> }
 
@@ -27,10 +34,10 @@ export type Found =
  * them are held here. To be called in an uninterruptible region, with its
  * `restore`, in which the caller then arranges for the end of the uses.
  */
-export const acquire = (
+const acquire = (
   backend: Backend,
   keys: ReadonlyArray<string>,
-  options: Resolved,
+  options: Options.Resolved,
   clock: Clock.Clock,
   restore: Restore,
   mine: (key: string) => Tenure | undefined
@@ -76,3 +83,77 @@ export const acquire = (
       Effect.onError(() => giveBack(backend, begun))
     )
   })
+
+/** What is kept in each scope, by key. */
+const keeping = new WeakMap<Scope.Scope, Map<string, ScopedUse>>()
+
+const keptIn = (scope: Scope.Scope): Map<string, ScopedUse> => {
+  let kept = keeping.get(scope)
+  if (kept === undefined) keeping.set(scope, kept = new Map())
+  return kept
+}
+
+/** What was found of one key, with the lease of it. */
+interface Report {
+  readonly key: string
+  readonly status: Found["status"]
+  readonly lease: Option.Option<Lease>
+  readonly holder: Option.Option<Holder>
+}
+
+export const acquireEach = (
+  keys: Iterable<string>,
+  options?: Omit<LockOptions, "waitTimeout" | "retry" | "reentrant">
+): Effect.Effect<ReadonlyArray<Report>, CacheBackendError, CacheBackend | Scope.Scope> =>
+  Effect.flatMap(Effect.scope, (parent) =>
+    Effect.withFiber((fiber) => {
+      const backend = Context.getUnsafe(fiber.context, CacheBackend)
+      const resolved = Options.resolve(fiber.getRef(Options.Defaults), { ...options, waitTimeout: 0 })
+      Options.checkGranularity(resolved.leaseMillis, backend.capabilities.granularityMillis)
+      const given = Array.from(keys)
+      const kept = keptIn(parent)
+      const own = (key: string) => {
+        const use = kept.get(key)
+        return use === undefined || use.hasEnded() || use.tenure.backend !== backend ? undefined : use
+      }
+      const begun: Array<ScopedUse> = []
+
+      const report = Effect.fnUntraced(function*([key, found]: readonly [string, Found]) {
+        if (found.status === "held") return { key, ...found, lease: Option.none<Lease>() }
+        const { status, use } = found
+        const holder = Option.some(use.tenure.holder)
+        const before = own(key)
+        if (before?.tenure === use.tenure) {
+          yield* giveBack(backend, [use])
+          return { key, status, holder, lease: Option.some(makeLease(before)) }
+        }
+        const scoped = yield* inScope(parent, use)
+        begun.push(scoped)
+        kept.set(key, scoped)
+        yield* Scope.addFinalizer(
+          scoped.scope,
+          Effect.sync(() => kept.get(key) === scoped && kept.delete(key))
+        )
+        return { key, status, holder, lease: Option.some(yield* leaseOf(scoped)) }
+      })
+
+      const reported = Effect.uninterruptibleMask((restore) =>
+        Effect.clockWith((clock) =>
+          Effect.flatMap(
+            acquire(
+              backend,
+              Options.sortedKeys(given),
+              resolved,
+              clock,
+              restore,
+              (key) => own(key)?.tenure ?? Held.find(fiber, backend, key)
+            ),
+            (found) => Effect.forEach(found, report)
+          )
+        )
+      )
+      return traced("Lock.acquireEach", undefined, reported).pipe(
+        Effect.map((reports) => inOrder(given, reports)),
+        Effect.onInterrupt(() => Effect.forEach(begun, endLogged, { concurrency: "unbounded", discard: true }))
+      )
+    }))

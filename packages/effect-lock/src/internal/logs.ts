@@ -3,12 +3,12 @@
  * at debug, a wait that was too long at warning, a loss and faults of the store
  * at error. A lock that is busy when it is only tried is no news.
  */
-import type * as Cause from "effect/Cause"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
-import type { CacheBackendError, LockDeadlock, LockTimeout } from "../LockError.ts"
+import type { CacheBackendError, LockDeadlock, LockLost, LockTimeout } from "../LockError.ts"
 import type { Tenure } from "./tenure.ts"
 
 type AnyFiber = Fiber.Fiber<unknown, unknown>
@@ -63,3 +63,9 @@ export const onLoss = (tenure: Tenure, { context }: AnyFiber): void => {
     if (tenure.loss?.reason !== "Detached") Effect.runForkWith(context)(lost(tenure))
   })
 }
+
+/** How a release failed. A loss was logged when it was declared. */
+export const unreleased = (tenure: Tenure, cause: Cause.Cause<LockLost | CacheBackendError>): Effect.Effect<void> =>
+  Option.exists(Cause.findErrorOption(cause), (error) => error._tag === "LockLost")
+    ? Effect.void
+    : fault(tenure, "it is not known whether the lock was released", cause)

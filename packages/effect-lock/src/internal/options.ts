@@ -1,3 +1,4 @@
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import type * as Schedule from "effect/Schedule"
@@ -5,6 +6,9 @@ import * as Backoff from "../Backoff.ts"
 import { InvalidOption } from "../LockError.ts"
 import type { LockOptions } from "../LockOptions.ts"
 import * as Deadline from "./deadline.ts"
+
+/** The options that hold for a part of a program. */
+export const Defaults = Context.Reference<LockOptions>("effect-lock/Lock/Defaults", { defaultValue: () => ({}) })
 
 /** The options of a lock as the engine uses them: complete, checked, in milliseconds. */
 export interface Resolved {

@@ -1,0 +1,15 @@
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Tracer from "effect/Tracer"
+
+/** A span where somebody records it: one costs as much as a lock in memory. */
+export const traced = <A, E, R>(
+  name: string,
+  key: string | undefined,
+  self: Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> => {
+  const options = { attributes: key === undefined ? {} : { "lock.key": key }, captureStackTrace: false }
+  return Effect.contextWith((context: Context.Context<R>) =>
+    Context.getOrUndefined(context, Tracer.Tracer) === undefined ? self : Effect.withSpan(self, name, options)
+  )
+}
