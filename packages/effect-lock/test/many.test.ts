@@ -6,6 +6,7 @@ import * as Lock from "effect-lock/Lock"
 import { LockLost, LockTimeout } from "effect-lock/LockError"
 import { MemoryLayer } from "effect-lock/MemoryBackend"
 import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -319,6 +320,8 @@ describe("several locks collected in one block", () => {
 
   it.effect("one that was lost is acquired anew, and nobody is told that it was renewed", () =>
     Effect.gen(function*() {
+      const gate = yield* Deferred.make<void>()
+      yield* fork(Effect.andThen(Deferred.await(gate), Lock.withLock("a")(Effect.never)))
       const [first] = yield* Lock.acquireEach(["a"])
       yield* takeAway("a")
       const [again] = yield* Lock.acquireEach(["a"])
@@ -326,7 +329,8 @@ describe("several locks collected in one block", () => {
       const [before, after] = [first!, again!].map(({ lease }) => Option.getOrThrow(lease).fencingToken)
       assert.isAbove(after!, before!)
       yield* takeAway("a")
-      yield* other("a")
+      yield* Deferred.succeed(gate, undefined)
+      yield* Effect.yieldNow
       assert.deepStrictEqual(statuses(yield* Lock.acquireEach(["a"])), ["a held"])
     }).pipe(Effect.scoped, Effect.provide(MemoryLayer)))
 

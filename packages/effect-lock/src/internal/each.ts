@@ -118,14 +118,15 @@ export const acquireEach = (
       }
       const begun: Array<ScopedUse> = []
 
-      const report = Effect.fnUntraced(function*([key, found]: readonly [string, Found]) {
-        if (found.status === "held") return { key, ...found, lease: Option.none<Lease>() }
+      /** Keeps what was begun, and drops the join of what this scope has already. */
+      const keep = Effect.fnUntraced(function*([key, found]: readonly [string, Found]) {
+        if (found.status === "held") return { key, ...found, lease: Effect.succeedNone }
         const { status, use } = found
         const holder = Option.some(use.tenure.holder)
         const before = own(key)
         if (before?.tenure === use.tenure) {
           yield* giveBack(backend, [use])
-          return { key, status, holder, lease: Option.some(makeLease(before)) }
+          return { key, status, holder, lease: Effect.succeedSome(makeLease(before)) }
         }
         const scoped = yield* inScope(parent, use)
         begun.push(scoped)
@@ -134,7 +135,7 @@ export const acquireEach = (
           scoped.scope,
           Effect.sync(() => kept.get(key) === scoped && kept.delete(key))
         )
-        return { key, status, holder, lease: Option.some(yield* leaseOf(scoped)) }
+        return { key, status, holder, lease: Effect.asSome(leaseOf(scoped)) }
       })
 
       const reported = Effect.uninterruptibleMask((restore) =>
@@ -148,11 +149,13 @@ export const acquireEach = (
               restore,
               (key) => own(key)?.tenure ?? Held.find(fiber, backend, key)
             ),
-            (found) => Effect.forEach(found, report)
+            (found) => Effect.forEach(found, keep)
           )
         )
       )
+      // The leases are marked as held by this fiber, outside of the span.
       return traced("Lock.acquireEach", undefined, reported).pipe(
+        Effect.flatMap(Effect.forEach((report) => Effect.map(report.lease, (lease) => ({ ...report, lease })))),
         Effect.map((reports) => inOrder(given, reports)),
         Effect.onInterrupt(() => Effect.forEach(begun, endLogged, { concurrency: "unbounded", discard: true }))
       )
