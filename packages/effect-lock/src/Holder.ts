@@ -20,8 +20,8 @@ import * as Schema from "effect/Schema"
  * - `host`, `pid`: the machine and the process, where the backend knows them.
  * - `service`: the configuration `OTEL_SERVICE_NAME`, read when the backend is
  *   made.
- * - `traceId`, `spanId`: of the span in which the lock was asked for, where a
- *   tracer is provided or there is a span around it, and it is sampled.
+ * - `traceId`, `spanId`: of the span in which the lock was asked for, where there
+ *   is one and it is sampled.
  * - `metadata`: the small record of strings given as the option.
  *
  * **Example** (Describing a holder)

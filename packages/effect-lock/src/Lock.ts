@@ -630,11 +630,10 @@ export const resume = (
   detached: DetachedLease,
   options?: Omit<LockOptions, "reentrant">
 ): Effect.Effect<Lease, LockLost | CacheBackendError, CacheBackend | Scope.Scope> =>
-  acquireInScope((restore) => takeOver(detached, options, restore), (resumed) =>
-    Effect.flatMap(
-      traced("Lock.resume", detached.key, resumed),
-      leaseOf
-    ))
+  acquireInScope(
+    (restore) => takeOver(detached, options, restore),
+    (resumed) => Effect.flatMap(traced("Lock.resume", detached.key, resumed), leaseOf)
+  )
 
 /**
  * Who holds a lock, for how long still, and how many wait; `None` if nobody

@@ -60,6 +60,11 @@ describe("owner, host, process, times stored with the lock: holder record, shown
       )
       // Without a tracer the lock makes no span of its own.
       assert.deepInclude(traced, { traceId: outer.traceId, spanId: outer.spanId })
+      const [own, recorded] = yield* Effect.withSpan(
+        Effect.all([Effect.currentSpan, Lock.withLock("k")(holderOf("k"))]),
+        "job"
+      )
+      assert.deepInclude(recorded, { traceId: own.traceId, spanId: own.spanId })
       const spans: Array<Tracer.NativeSpan> = []
       const tracer = Tracer.make({
         span: (options) => {
