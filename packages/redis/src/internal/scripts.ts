@@ -7,7 +7,7 @@ export interface Script {
 }
 
 export const acquire: Script = {
-  sha1: "ef7122e1fdce3eaca840bec39d32712f80302390",
+  sha1: "98e9b30f10329f1b78a642c87959bb35ba11f732",
   lua: `-- Grants the lock if it is free and no live ticket that can hear of it stands before the caller's; else hands it to
 -- that ticket; else, if it is held, keeps a ticket for the caller if asked to. A lock that may be stolen is as good as
 -- free; its former owner is told.
@@ -37,8 +37,8 @@ if record then
   if at then revoked, holder = tonumber(at), text end
 end
 -- <<< shared/record.lua
--- The common case by itself, because what follows costs three times as much: nobody has the lock, nobody waits for it,
--- and the marker says that nothing was forgotten. All that is not quite so is left to the rest, which does the same.
+-- The common case by itself, because what follows costs a third more: nobody has the lock, nobody waits for it, and the
+-- marker says that nothing was forgotten. All that is not quite so is left to the rest, which does the same.
 if not record and #queue == 0 and ARGV[2] ~= "0" then
   local last = tonumber(string.match(redis.call("GET", KEYS[2]) or "0", "^%d+$"))
   local isKnown = ARGV[7] == "off" or ARGV[8] ~= "-" and redis.call("GET", KEYS[4]) == ARGV[8] .. " " .. ARGV[10]

@@ -27,8 +27,8 @@ if record then
   if at then revoked, holder = tonumber(at), text end
 end
 -- <<< shared/record.lua
--- The common case by itself, because what follows costs three times as much: nobody has the lock, nobody waits for it,
--- and the marker says that nothing was forgotten. All that is not quite so is left to the rest, which does the same.
+-- The common case by itself, because what follows costs a third more: nobody has the lock, nobody waits for it, and the
+-- marker says that nothing was forgotten. All that is not quite so is left to the rest, which does the same.
 if not record and #queue == 0 and ARGV[2] ~= "0" then
   local last = tonumber(string.match(redis.call("GET", KEYS[2]) or "0", "^%d+$"))
   local isKnown = ARGV[7] == "off" or ARGV[8] ~= "-" and redis.call("GET", KEYS[4]) == ARGV[8] .. " " .. ARGV[10]
