@@ -2,7 +2,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Tracer from "effect/Tracer"
 
-/** A span where somebody records it: one costs as much as a lock in memory. */
+/** A span where somebody records it: one costs more than Effect's own semaphore does. */
 export const traced = <A, E, R>(
   name: string,
   key: string | undefined,
