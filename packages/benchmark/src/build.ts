@@ -7,6 +7,7 @@ import { buildSync, transformSync } from "esbuild"
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
+import { annotate } from "../../../.ci/pure.ts"
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
 const folder = fileURLToPath(new URL("../dist", import.meta.url))
@@ -27,7 +28,7 @@ const compile = (name: string): void => {
     const { code } = transformSync(readFileSync(join(sources, file), "utf8"), { loader: "ts", target: "es2022" })
     const output = join(target, "dist", file.replace(/\.ts$/, ".js"))
     mkdirSync(dirname(output), { recursive: true })
-    writeFileSync(output, code.replace(relativeImport, `$1.js"`))
+    writeFileSync(output, annotate(code.replace(relativeImport, `$1.js"`)))
   }
   const manifest = { name: packageName, type: "module", sideEffects, exports: publishConfig.exports }
   writeFileSync(join(target, "package.json"), JSON.stringify(manifest))

@@ -26,6 +26,11 @@ const write = (file, text) => {
 const include = (begin, file, end) =>
   `${begin}\n${readFileSync(new URL(`scripts/${file}`, source), "utf8").trimEnd()}\n${end}`
 
+// What is sent: without the comments, which every server would be sent and keep, and after a line that names it.
+const bare = (file, lua) =>
+  [`-- effect-lock ${file}`, ...lua.split("\n").map((line) => line.trim()).filter((line) => !/^(--|$)/.test(line))]
+    .join("\n")
+
 let generated = `// Written by scripts/codegen.mjs from src/scripts/*.lua; do not edit.
 
 /** The text of a Lua script, and the name under which Redis keeps it. */
@@ -42,8 +47,9 @@ for (const file of readdirSync(new URL("scripts/", source)).filter((name) => nam
       (_, begin, name, end) => include(begin, name, end)
     )
   write(`scripts/${file}`, lua)
-  const literal = lua.replace(/[\\`]|\$\{/g, "\\$&")
-  const sha1 = createHash("sha1").update(lua).digest("hex")
+  const sent = bare(file, lua)
+  const literal = sent.replace(/[\\`]|\$\{/g, "\\$&")
+  const sha1 = createHash("sha1").update(sent).digest("hex")
   generated += `\nexport const ${file.slice(0, -4)}: Script = {\n  sha1: "${sha1}",\n  lua: \`${literal}\`\n}\n`
 }
 write("internal/scripts.ts", generated)

@@ -228,12 +228,16 @@ describe("leases", () => {
       // The first reading is wrong by an hour, as if the server's clock had been set forward since.
       client.disconnect(true)
       const evaluate = client.eval.bind(client)
-      const anHourAgo = (reply: unknown) => String(reply).replace(/^\d+/, (micros) => String(Number(micros) - 3.6e9))
+      let isRead = false
+      const anHourAgo = (reply: unknown) => {
+        isRead = true
+        return String(reply).replace(/^\d+/, (micros) => String(Number(micros) - 3.6e9))
+      }
       Reflect.set(client, "eval", (script: string, keys: number, ...rest: Array<string>) => {
         const reply = evaluate(script, keys, ...rest)
         return script === Scripts.connect.lua ? reply.then(anHourAgo) : reply
       })
-      yield* Support.until(Effect.sync(() => client.status === "ready"))
+      yield* Support.until(Effect.sync(() => isRead && client.status === "ready"))
       yield* Effect.sleep(50)
       const { lines, value } = yield* Support.recording(server, leases.acquire(request("k")))
       assert.strictEqual(value._tag, "Granted")
