@@ -119,7 +119,7 @@ export const mutants: ReadonlyArray<Mutant> = [
     name: "tells the holder at the deadline, without a guard",
     ...core(
       "internal/tenure",
-      "left(self, now) - Deadline.guard(Math.min(self.leaseMillis, self.capMillis))",
+      "left(self, now) - Deadline.guard(guarded)",
       "left(self, now)"
     ),
     killedBy: block(

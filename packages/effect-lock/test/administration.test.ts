@@ -215,6 +215,22 @@ describe("revocation", () => {
     }).pipe(Effect.provide(counting))
   })
 
+  it.effect("a grace shorter than the guard of the lease leaves time for a checkpoint", () =>
+    Effect.gen(function*() {
+      for (const leaseDuration of ["30 seconds", "Infinity"] as const) {
+        const checkpoint = Effect.andThen(Lock.revoked, Effect.as(Effect.sleep("800 millis"), "written"))
+        const holder = yield* fork(Lock.withLock("k", { leaseDuration })(checkpoint))
+        yield* Lock.revoke("k", { grace: "1 second" })
+        yield* TestClock.adjust("1 second")
+        assert.strictEqual(yield* Fiber.join(holder), "written", leaseDuration)
+        const deaf = yield* fork(Lock.withLock("k", { leaseDuration })(Effect.never))
+        yield* Lock.revoke("k", { grace: "1 second" })
+        yield* TestClock.adjust("950 millis")
+        assert.isDefined(deaf.pollUnsafe(), "told a guard before")
+        assert.propertyVal(yield* lossOf(deaf), "reason", "Revoked")
+      }
+    }).pipe(Effect.provide(MemoryLayer)))
+
   it.effect("a grace that can never work is a defect that names it, and nothing is asked", () =>
     Effect.gen(function*() {
       for (const grace of [0, -1, NaN, "Infinity", "30 days"] as const) {

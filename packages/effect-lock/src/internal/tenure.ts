@@ -69,8 +69,8 @@ export interface Tenure extends Grant {
    * what was no shortening when it was sent may be one when it is done.
    */
   capMillis: number
-  /** When the holder was told that the store takes the lock away, and when that is. */
-  revocation: { readonly deadline: DateTime.Utc; readonly until: number } | undefined
+  /** When the store takes the lock away, and how long that was from when the holder was told of it. */
+  revocation: { readonly deadline: DateTime.Utc; readonly until: number; readonly graceMillis: number } | undefined
   /** Made when somebody asks to be told. */
   revoked: Deferred.Deferred<DateTime.Utc> | undefined
   /** The latest moment, on the monotonic clock, until which the store may keep it, whatever was answered. */
@@ -125,8 +125,11 @@ const leftOfMaxHold = (self: Tenure, now: Deadline.Instant): number =>
   self.options.maxHoldMillis - Deadline.elapsed(self.since, now)
 
 /** Until the holder is told: a guard before the deadline, or when `maxHold` is over. */
-export const leftUntilTold = (self: Tenure, now: Deadline.Instant): number =>
-  Math.min(left(self, now) - Deadline.guard(Math.min(self.leaseMillis, self.capMillis)), leftOfMaxHold(self, now))
+export const leftUntilTold = (self: Tenure, now: Deadline.Instant): number => {
+  // Revoked for less than the lease, it would be over at once by the guard of the lease.
+  const guarded = Math.min(self.leaseMillis, self.capMillis, self.revocation?.graceMillis ?? Infinity)
+  return Math.min(left(self, now) - Deadline.guard(guarded), leftOfMaxHold(self, now))
+}
 
 export const lostAt = (self: Tenure, now: Deadline.Instant, reason: LossReason): LockLost => {
   const until = left(self, now)
@@ -213,7 +216,7 @@ export const revoke = (self: Tenure, sentAt: Deadline.Instant, revokedMillis: nu
   // Asked again, the earlier time counts; told again of the same, it is the later of two estimates.
   if (self.revocation !== undefined && self.revocation.until <= until) return
   const deadline = DateTime.makeUnsafe(Math.floor(now.wall + until - now.monotonic))
-  self.revocation = { deadline, until }
+  self.revocation = { deadline, until, graceMillis: revokedMillis }
   if (self.revoked !== undefined) Deferred.doneUnsafe(self.revoked, Effect.succeed(deadline))
 }
 
