@@ -1,6 +1,6 @@
 /** Administration and stealing, as rows of the table of behaviours name them, in one process and under `TestClock`. */
 import { assert, describe, it } from "@effect/vitest"
-import { CacheBackend, type Notice } from "effect-lock/CacheBackend"
+import { CacheBackend, type Leases, type Notice } from "effect-lock/CacheBackend"
 import * as Inspect from "effect-lock/Inspect"
 import * as Lock from "effect-lock/Lock"
 import { InvalidOption } from "effect-lock/LockError"
@@ -14,7 +14,7 @@ import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
-import { memoryWith } from "./support.ts"
+import { memoryWith, storeError } from "./support.ts"
 
 const fork = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.forkChild(effect, { startImmediately: true })
 
@@ -253,11 +253,11 @@ describe("revocation", () => {
 
 describe("notices", () => {
   /** A store whose notices can be made up. */
-  const forging = () => {
+  const forging = (inspect?: Leases["inspect"]) => {
     const hearers = new Set<(token: string, notice: Notice) => void>()
     let inspects = 0
     const layer = memoryWith((inner) => ({
-      inspect: (key) => Effect.suspend(() => (inspects++, inner.inspect(key))),
+      inspect: (key) => Effect.suspend(() => (inspects++, (inspect ?? inner.inspect)(key))),
       watchNotices: (hear) => {
         hearers.add(hear)
         return inner.watchNotices(hear)
@@ -287,6 +287,35 @@ describe("notices", () => {
       forge(lease.token)
       yield* TestClock.adjust("1 second")
       assert.strictEqual(inspects(), before, "nobody listens for what was released")
+    }).pipe(Effect.scoped, Effect.provide(layer))
+  })
+
+  it.effect("one whose question is not answered is asked about again, by a holder that never renews too", () => {
+    let unanswered = 0
+    const failing = memoryWith((inner) => ({
+      inspect: (key) => Effect.suspend(() => unanswered-- > 0 ? Effect.fail(storeError("Unknown")) : inner.inspect(key))
+    }))
+    return Effect.gen(function*() {
+      const endless = yield* fork(Lock.withLock("k", { leaseDuration: "Infinity" })(Effect.never))
+      unanswered = 3
+      yield* Lock.forceRelease("k")
+      yield* TestClock.adjust("10 seconds")
+      assert.isDefined(endless.pollUnsafe(), "not told")
+      assert.propertyVal(yield* lossOf(endless), "reason", "Vanished")
+    }).pipe(Effect.provide(failing))
+  })
+
+  it.effect("many of one lock are one question, for as long as the lock is held", () => {
+    const { forge, inspects, layer } = forging(() => Effect.fail(storeError("Unknown")))
+    return Effect.gen(function*() {
+      const lease = yield* Lock.acquire("k")
+      for (let i = 0; i < 100; i++) forge(lease.token)
+      yield* TestClock.adjust("10 seconds")
+      assert.isAtMost(inspects(), 120)
+      yield* lease.release
+      const before = inspects()
+      yield* TestClock.adjust("10 seconds")
+      assert.strictEqual(inspects(), before)
     }).pipe(Effect.scoped, Effect.provide(layer))
   })
 

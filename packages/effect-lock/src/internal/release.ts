@@ -77,6 +77,7 @@ export const endBy = Effect.fnUntraced(function*<A extends { readonly _tag: stri
   // Before the request: a renewal that is under way must not report a loss that is only this release.
   self.status = "released"
   self.stopWatch()
+  self.stopVerifying()
   Notices.forget(backend, token)
   const exit = yield* Effect.exit(call)
   const now = Tenure.instant(clock)

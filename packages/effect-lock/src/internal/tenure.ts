@@ -79,6 +79,8 @@ export interface Tenure extends Grant {
   renewing: Semaphore.Semaphore | undefined
   /** Ends the watchdog, whatever it is about. */
   stopWatch: () => void
+  /** Ends the question whether what a notice says is true. */
+  stopVerifying: () => void
   /** Interrupt the programs that run under the lock. */
   readonly programs: Set<() => void>
   /** How many use it: the one who acquired it, and those who joined. The last to leave releases. */
@@ -110,6 +112,7 @@ export const make = (grant: Grant, anchor: Deadline.Instant, lifetime: number): 
   lastsUntil: Math.max(grant.since.monotonic, grant.doubtUntil) + grant.options.leaseMillis,
   renewing: undefined,
   stopWatch: constVoid,
+  stopVerifying: constVoid,
   programs: new Set(),
   uses: 0,
   closing: undefined
@@ -148,6 +151,7 @@ export const declareLost = (self: Tenure, now: Deadline.Instant, reason: LossRea
   if (self.status === "held") {
     self.status = "lost"
     self.stopWatch()
+    self.stopVerifying()
     Notices.forget(self.backend, self.token)
     Deferred.doneUnsafe(self.lost, Effect.fail(loss))
     for (const interrupt of self.programs) interrupt()

@@ -15,6 +15,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
+import * as Backoff from "../Backoff.ts"
 import type { Notice, RenewRequest } from "../CacheBackend.ts"
 import type { CacheBackendError, LockLost } from "../LockError.ts"
 import * as Alarms from "./alarms.ts"
@@ -95,6 +96,13 @@ export const verify = (self: Tenure.Tenure, notice?: Notice): Effect.Effect<void
     })
   }))
 
+/** Asks again while there is no answer: nobody says it twice, and one who does not renew never hears of it else. */
+const verifyPatiently = (self: Tenure.Tenure, notice: Notice): Effect.Effect<void, LockLost | CacheBackendError> =>
+  Effect.retry(verify(self, notice), {
+    schedule: Backoff.retry,
+    while: (error) => error._tag === "CacheBackendError" && error.retryable
+  })
+
 /** A renewal by hand, after those that are under way. */
 export const renew = (
   self: Tenure.Tenure,
@@ -146,7 +154,10 @@ export const start = (self: Tenure.Tenure): Effect.Effect<void> =>
   Effect.contextWith((context: Context.Context<never>) => {
     self.stopWatch()
     watch(self, context, 0)
-    // What cannot be verified then, the next renewal says.
-    const hear = (notice: Notice) => void Effect.runForkWith(context)(Effect.ignoreCause(verify(self, notice)))
+    const hear = (notice: Notice) => {
+      self.stopVerifying()
+      const verifying = Effect.runForkWith(context)(Effect.ignoreCause(verifyPatiently(self, notice)))
+      self.stopVerifying = () => verifying.interruptUnsafe()
+    }
     return self.status === "held" ? Notices.listen(self.backend, self.token, hear) : Effect.void
   })
