@@ -189,6 +189,14 @@ describe("several locks, all or nothing", () => {
     }).pipe(Effect.provide(silent))
   })
 
+  it.effect("a store that never answers is not waited for for ever, though nothing else sets a limit", () =>
+    Effect.gen(function*() {
+      const endless = { leaseDuration: "Infinity", waitTimeout: "Infinity" } as const
+      const fiber = yield* fork(Lock.withLocks(["a", "b"], endless)(Effect.void))
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(reasons(fiber.pollUnsafe() ?? Exit.die("waits")), ["Success"])
+    }).pipe(Effect.provide(memoryWith(() => ({ acquireAll: () => Effect.never })))))
+
   it.effect("a store that refuses for good is not waited for", () =>
     Effect.gen(function*() {
       const exit = yield* Effect.exit(Lock.withLocks(["a", "b"])(Effect.void))

@@ -6,6 +6,9 @@ import type { LazyArg } from "effect/Function"
 import { CacheBackendError } from "../LockError.ts"
 import * as Alarms from "./alarms.ts"
 
+/** In milliseconds, where neither the store nor the lease has a limit. */
+export const LONGEST_REQUEST = 30_000
+
 /**
  * Gives `self` a time limit and, unlike `Effect.timeout`, never waits for the
  * loser: a driver's promise may never settle, and an uninterruptible effect

@@ -20,7 +20,7 @@ import * as Option from "effect/Option"
 import type { CacheBackend, NoneGranted } from "../CacheBackend.ts"
 import type { CacheBackendError, LockDeadlock, LockTimeout } from "../LockError.ts"
 import * as Attempt from "./attempt.ts"
-import { answerWithin } from "./bounded.ts"
+import { answerWithin, LONGEST_REQUEST } from "./bounded.ts"
 import * as Deadline from "./deadline.ts"
 import * as Deadlock from "./deadlock.ts"
 import { hold, withToken } from "./hold.ts"
@@ -161,7 +161,7 @@ export const acquire = Effect.fnUntraced(function*(
       options.token === undefined
     ) {
       const patience = waitMillis === 0 ? Infinity : left()
-      const withinMillis = Math.min(timeLimitMillis, leaseMillis * 2 / 3, patience)
+      const withinMillis = Math.min(timeLimitMillis, leaseMillis * 2 / 3, patience, LONGEST_REQUEST)
       const got = yield* acquireAtOnce(backend, leases.acquireAll, keys, options, clock, restore, withinMillis)
       if (got !== undefined && !("_tag" in got)) return got
       // One by one, what is in the way may be stolen.

@@ -21,7 +21,7 @@ import type { CacheBackend } from "../CacheBackend.ts"
 import type { DetachedLease } from "../Lease.ts"
 import { CacheBackendError, LockLost } from "../LockError.ts"
 import { withdraw } from "./attempt.ts"
-import { answerWithin } from "./bounded.ts"
+import { answerWithin, LONGEST_REQUEST } from "./bounded.ts"
 import * as Deadline from "./deadline.ts"
 import * as Holding from "./holding.ts"
 import * as Logs from "./logs.ts"
@@ -32,9 +32,6 @@ import * as Watchdog from "./watchdog.ts"
 
 type Backend = CacheBackend["Service"]
 type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
-
-// Where the store has no limit of its own.
-const LONGEST_REQUEST = 30_000
 
 /** Gives a lock away: to be called in an uninterruptible region, with its `restore`. */
 export const detach = Effect.fnUntraced(function*(
