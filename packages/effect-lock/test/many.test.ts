@@ -342,6 +342,19 @@ describe("several locks collected in one block", () => {
       assert.deepStrictEqual(statuses(yield* Lock.acquireEach(["a"])), ["a held"])
     }).pipe(Effect.scoped, Effect.provide(MemoryLayer)))
 
+  it.effect("what was lost again and again leaves nothing behind in a long-lived scope", () =>
+    Effect.gen(function*() {
+      const scope = yield* Effect.scope
+      const kept: Array<number> = []
+      for (let time = 0; time < 20; time++) {
+        const [report] = yield* Lock.acquireEach(["a"])
+        assert.strictEqual(report!.status, "acquired")
+        yield* takeAway("a")
+        kept.push(scope.state._tag === "Open" ? scope.state.finalizers?.size ?? 1 : 0)
+      }
+      assert.strictEqual(kept.at(-1), kept[1])
+    }).pipe(Effect.scoped, Effect.provide(MemoryLayer)))
+
   it.effect("inside a block it joins the block's lock, which stays until the block ends", () =>
     Effect.gen(function*() {
       yield* Lock.withLock("a")(Effect.gen(function*() {

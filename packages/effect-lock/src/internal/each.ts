@@ -5,6 +5,7 @@
 import type * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import { CacheBackend } from "../CacheBackend.ts"
@@ -128,6 +129,8 @@ export const acquireEach = (
           yield* giveBack(backend, [use])
           return { key, status, holder, lease: Effect.succeedSome(makeLease(before)) }
         }
+        // It was lost, and would stay for as long as the caller's scope.
+        if (before !== undefined) yield* Scope.close(before.scope, Exit.void)
         const scoped = yield* inScope(parent, use)
         begun.push(scoped)
         kept.set(key, scoped)
