@@ -70,6 +70,16 @@ describe(row, () => {
       assert.deepStrictEqual(lines(block), ["Debug effect-lock: acquired", "Debug effect-lock: released"])
     }).pipe(Effect.provide(MemoryLayer)))
 
+  it.effect("released, by whoever is the last to leave it", () =>
+    Effect.gen(function*() {
+      const outlives = Lock.withLock("k", { reentrant: true })(Effect.sleep("1 second"))
+      const waiting = yield* fork(logged(
+        Effect.flatMap(Lock.withLock("k")(Effect.forkDetach(outlives, { startImmediately: true })), Fiber.join)
+      ))
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(lines(yield* Fiber.join(waiting)).at(-1), "Debug effect-lock: released")
+    }).pipe(Effect.provide(MemoryLayer)))
+
   it.effect("detached and resumed", () =>
     Effect.gen(function*() {
       const entries = yield* logged(

@@ -15,9 +15,9 @@ export const hold = (
 ): Effect.Effect<Use> =>
   Effect.withFiber((fiber) => {
     Logs.onLoss(tenure, fiber)
-    const isDebugging = Logs.isDebugging(fiber)
-    const held = Effect.as(Watchdog.start(tenure), use(tenure, isDebugging))
-    return isDebugging ? Effect.tap(held, () => log(tenure)) : held
+    tenure.isDebugging = Logs.isDebugging(fiber)
+    const held = Effect.as(Watchdog.start(tenure), use(tenure))
+    return tenure.isDebugging ? Effect.tap(held, () => log(tenure)) : held
   })
 
 /** Keeps a token of the caller's own from being used twice at a time. */

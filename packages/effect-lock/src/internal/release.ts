@@ -30,7 +30,7 @@ export interface Use {
   readonly hasEnded: () => boolean
 }
 
-export const use = (tenure: Tenure.Tenure, isDebugging = false): Use => {
+export const use = (tenure: Tenure.Tenure): Use => {
   tenure.uses++
   let ended: Effect.Effect<void, LockLost | CacheBackendError> | undefined
   return {
@@ -38,15 +38,14 @@ export const use = (tenure: Tenure.Tenure, isDebugging = false): Use => {
     hasEnded: () => ended !== undefined,
     // A release that has begun is carried through.
     end: Effect.uninterruptible(
-      Effect.suspend(() => ended ??= --tenure.uses === 0 ? release(tenure, isDebugging) : tenure.loss ?? Effect.void)
+      Effect.suspend(() => ended ??= --tenure.uses === 0 ? release(tenure) : tenure.loss ?? Effect.void)
     )
   }
 }
 
 /** Ends a tenure that nobody uses any more; repeating it gives the first answer. */
 export const release = (
-  self: Tenure.Tenure,
-  isDebugging = false
+  self: Tenure.Tenure
 ): Effect.Effect<void, LockLost | CacheBackendError> =>
   Effect.suspend(() => {
     if (self.closing !== undefined) return Deferred.await(self.closing)
@@ -54,7 +53,7 @@ export const release = (
     const { backend, key, token } = self
     const call = answerWithin(backend.leases.release(key, token), FOREGROUND, backend.name, "release")
     const ended = Effect.onExit(Effect.asVoid(endBy(self, call)), (exit) => Deferred.done(closing, exit))
-    return isDebugging ? Effect.tap(ended, () => Logs.released(self)) : ended
+    return self.isDebugging ? Effect.tap(ended, () => Logs.released(self)) : ended
   })
 
 /** Ends a tenure by a call that frees the lock in the store. */

@@ -85,6 +85,8 @@ export interface Tenure extends Grant {
   readonly programs: Set<() => void>
   /** How many use it: the one who acquired it, and those who joined. The last to leave releases. */
   uses: number
+  /** Whether it is said when it is released, because it was when it was acquired. */
+  isDebugging: boolean
   closing: Deferred.Deferred<void, LockLost | CacheBackendError> | undefined
 }
 
@@ -115,6 +117,7 @@ export const make = (grant: Grant, anchor: Deadline.Instant, lifetime: number): 
   stopVerifying: constVoid,
   programs: new Set(),
   uses: 0,
+  isDebugging: false,
   closing: undefined
 })
 
