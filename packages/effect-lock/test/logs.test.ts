@@ -116,6 +116,21 @@ describe(row, () => {
       assert.isEmpty(yield* logged(tries))
     }).pipe(Effect.provide(MemoryLayer)))
 
+  it.effect("a wait for several in which the first was lost, and no time was left to begin again", () =>
+    Effect.gen(function*() {
+      const other = yield* fork(Lock.withLock("b")(Effect.never))
+      const all = Lock.withLocks(["a", "b", "c"], { waitTimeout: "2 seconds", maxHold: "1 second" })(Effect.void)
+      const waiting = yield* fork(logged(all, "Info"))
+      yield* TestClock.adjust("1999500 micros")
+      yield* Fiber.interrupt(other)
+      yield* TestClock.adjust("1 second")
+      const warnings = (yield* Fiber.join(waiting)).filter(({ level }) => level === "Warn")
+      assert.deepStrictEqual(lines(warnings), [`Warn effect-lock: Lock "a" was not free within 2s`])
+    }).pipe(Effect.provide(memoryWith(({ acquire }) => ({
+      acquire: (request) =>
+        request.key === "c" ? Effect.tap(acquire(request), () => Effect.sleep("700 micros")) : acquire(request)
+    })))))
+
   it.effect("a loss, once, however it is noticed", () =>
     Effect.gen(function*() {
       const remove = Effect.flatMap(CacheBackend, ({ leases }) => leases.forceRelease("k"))

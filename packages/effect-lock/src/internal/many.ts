@@ -174,7 +174,9 @@ export const acquire = Effect.fnUntraced(function*(
     if (lost === undefined) return uses
     yield* giveBack(backend, uses)
     if (elapsed() >= waitMillis) {
-      return yield* Attempt.timedOut(lost.tenure.key, start, Tenure.instant(clock), Option.none())
+      const error = Attempt.timedOut(lost.tenure.key, start, Tenure.instant(clock), Option.none())
+      yield* Logs.refused(error.key, error, waitMillis > 0)
+      return yield* error
     }
   }
 })
