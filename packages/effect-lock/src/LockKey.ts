@@ -50,7 +50,8 @@ export const escape = (key: string, digest: (text: string) => string): string =>
 
 /**
  * The key that was written by {@link escape}; of a key that was replaced by its
- * digest nothing else is known, and the digest stays.
+ * digest nothing else is known, and the digest stays, as does what `escape`
+ * never writes.
  *
  * **Example** (Reading a name)
  *
@@ -67,8 +68,16 @@ export const unescape = (escaped: string): string =>
   escaped.replace(
     /%u([0-9a-f]{4})|(?:%[0-9A-F]{2})+/g,
     (bytes, surrogate?: string) =>
-      surrogate === undefined ? decodeURIComponent(bytes) : String.fromCharCode(parseInt(surrogate, 16))
+      surrogate === undefined ? decode(bytes) : String.fromCharCode(parseInt(surrogate, 16))
   )
+
+const decode = (bytes: string): string => {
+  try {
+    return decodeURIComponent(bytes)
+  } catch {
+    return bytes
+  }
+}
 
 /**
  * The name of an entry: prefix, kind, then the escaped key in braces, so that

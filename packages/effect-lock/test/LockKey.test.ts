@@ -52,6 +52,10 @@ describe("LockKey", () => {
     }
   })
 
+  it("what is the name of no key stays as it is", () => {
+    for (const name of ["%FF", "a%C3", "%", "%zz", "%E2%28%A1"]) assert.strictEqual(LockKey.unescape(name), name)
+  })
+
   it("names contain nothing that a store or a protocol could misread, and are bounded", () => {
     for (
       const key of ["a\r\nb", "{slot}", "nul\u0000", " ", "x".repeat(65_536), "\ud800".repeat(65_536), "é".repeat(100)]

@@ -35,6 +35,7 @@ describe("list", () => {
       // What nobody of us wrote under a name of ours is no lock.
       yield* send(server, "SET", "effect-lock:lock:{job:foreign}", "something else")
       yield* send(server, "LPUSH", "effect-lock:lock:{job:list}", "something else")
+      yield* send(server, "SET", "effect-lock:lock:{job:%FF}", "something else")
       const { lines, value } = yield* Support.recording(server, keysOf(backend, "job:"))
       assert.deepStrictEqual(value, keys)
       const commands = lines.map(commandOf)
