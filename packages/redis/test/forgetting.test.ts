@@ -198,6 +198,22 @@ describe("a stale snapshot", () => {
       assert.strictEqual(yield* tell(server.port, "LLEN", "effect-lock:queue:{old}"), 0)
     }), 30_000)
 
+  it.live(
+    "nothing is taken over: the ticket that the snapshot has may have been used since",
+    () =>
+      Effect.gen(function*() {
+        const { a, b, old } = yield* stale(patient)
+        const newToken = queued("old").token
+        const taken = yield* Effect.exit(b.leases.transfer({ ...old, newToken, withinMillis: 5000 }))
+        const error = Option.getOrUndefined(Exit.findErrorOption(taken))
+        assert.instanceOf(error, CacheBackendError, "taken over")
+        assert.deepInclude(error, { operation: "transfer", outcome: "Rejected", retryable: true })
+        assert.match(error.message, /forgotten/)
+        assert.isTrue(yield* renewed(a, old))
+      }),
+    30_000
+  )
+
   it.live("a withdrawal hands nothing over either", () =>
     Effect.gen(function*() {
       const { a, b, old } = yield* stale(patient)

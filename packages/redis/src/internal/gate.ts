@@ -32,8 +32,8 @@ export interface Gate {
   readonly args: () => Args | undefined
   /** Finds out, in the name of an operation that is not sent if this fails. */
   readonly identify: (operation: string) => Effect.Effect<Args, CacheBackendError>
-  /** The error of an acquire that was refused until `untilMicros`, in server time. */
-  readonly refuse: (micros: number, untilMicros: number) => Effect.Effect<never, CacheBackendError>
+  /** The error of an operation that was refused until `untilMicros`, in server time. */
+  readonly refuse: (operation: string, micros: number, untilMicros: number) => Effect.Effect<never, CacheBackendError>
   /** Says once that a lease is longer than what is guarded. */
   readonly checkLease: (leaseMillis: number) => Effect.Effect<void>
 }
@@ -144,10 +144,10 @@ export const make = Effect.fnUntraced(function*(
           retryable,
           cause
         })),
-    refuse: (micros, untilMicros) =>
+    refuse: (operation, micros, untilMicros) =>
       Effect.andThen(
         warn(micros, untilMicros),
-        Effect.fail(failure("acquire", new StoreForgot(seconds(untilMicros - micros))))
+        Effect.fail(failure(operation, new StoreForgot(seconds(untilMicros - micros))))
       ),
     checkLease: (leaseMillis) => {
       if (isLeaseChecked || leaseMillis <= guardMillis) return Effect.void

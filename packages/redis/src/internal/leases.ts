@@ -94,8 +94,8 @@ export const make = (
         const request = [token, newToken, toMillis(leaseMillis)]
         const text = Holder.toText(holder)
         return Effect.flatMap(
-          inTime("transfer", withinMillis, (notAfter) =>
-            run("transfer", Scripts.transfer, key, ...request, notAfter, text)),
+          inTime("transfer", withinMillis, (notAfter, args) =>
+            run("transfer", Scripts.transfer, key, ...request, notAfter, text, ...args)),
           (reply): Effect.Effect<Granted | NotHeld, CacheBackendError> => {
             const [tag, _micros, fence, remaining] = reply.split(" ")
             return tag === "granted"

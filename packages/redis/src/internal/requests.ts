@@ -57,7 +57,7 @@ export interface Requests {
   readonly inTime: (
     operation: string,
     withinMillis: number,
-    send: (notAfter: string) => Effect.Effect<string, CacheBackendError>
+    send: (notAfter: string, args: Args) => Effect.Effect<string, CacheBackendError>
   ) => Effect.Effect<string, CacheBackendError>
   /** A request that may grant. `instead` reads a reply of the script that is none of a lock. */
   readonly grant: <A>(
@@ -102,10 +102,12 @@ export const make = (
         const until = connection.now() + withinMillis
         const attempt = (left: number): Effect.Effect<string, CacheBackendError> => {
           const now = connection.now()
+          const gateArgs = gate.args()
           const sample = connection.sample()
-          if (sample === undefined) return Effect.fail(failure(operation, new Error(notSent)))
-          return Effect.flatMap(send(String(ServerTime.notAfter(sample, now, until - now))), (reply) => {
-            const [tag, micros] = reply.split(" ", 2)
+          if (gateArgs === undefined || sample === undefined) return Effect.fail(failure(operation, new Error(notSent)))
+          return Effect.flatMap(send(String(ServerTime.notAfter(sample, now, until - now)), gateArgs), (reply) => {
+            const [tag, micros, closed] = reply.split(" ", 3)
+            if (tag === "closed") return gate.refuse(operation, Number(micros), Number(closed))
             if (tag !== "late") return Effect.succeed(reply)
             connection.observe(now, Number(micros))
             return left > 1 && connection.now() < until
@@ -185,7 +187,7 @@ export const make = (
                 holder: Holder.fromText(rest)
               })
             }
-            if (tag === "closed") return gate.refuse(Number(micros), Number(first))
+            if (tag === "closed") return gate.refuse("acquire", Number(micros), Number(first))
             // Late by an estimate that is old; the reply brought a better one.
             return left > 1 && connection.now() < until
               ? attempt(left - 1)

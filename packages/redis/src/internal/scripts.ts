@@ -871,7 +871,7 @@ return "settled " .. version`
 }
 
 export const transfer: Script = {
-  sha1: "e5a57b5b10f94b9d50c17231aa8f56b76b1f1469",
+  sha1: "269a1ffce186af66a3920d0e790c497abab99ded",
   lua: `-- effect-lock transfer.lua
 local record = redis.call("GET", KEYS[1])
 local queue = redis.call("LRANGE", KEYS[3], 0, -1)
@@ -932,11 +932,32 @@ return grant(ticket.token, ticket.lease, ticket.holder)
 end
 end
 end
+local mode, run, guard, known = unpack(ARGV, 6)
+local function gate(key, last)
+if mode == "off" then return 0 end
+local marker = redis.call("GET", key)
+local marked, closed = string.match(marker or "- 0", "^(%S+) (%d+)$")
+if not marked then
+return nil, redis.error_reply("WRONGTYPE The marker of this prefix holds something that effect-lock did not write")
+end
+if run == "-" then run = string.match(redis.call("INFO", "server"), "run_id:(%w+)") end
+closed = tonumber(closed)
+if marked ~= run then
+closed = marker and last + guard or mode == "any" and now + guard or 0
+end
+closed = math.max(closed, tonumber(known))
+local due = run .. " " .. string.format("%.0f", closed)
+return closed, due ~= marker and due
+end
 local micros = string.format("%.0f", now)
 if not owner then return "vanished" end
 if owner ~= ARGV[2] then
 if owner ~= ARGV[1] then return "stolen" end
 if not (now <= tonumber(ARGV[4])) then return "late " .. micros end
+local closed, due = gate(KEYS[4], now)
+if not closed then return due end
+if due then redis.call("SET", KEYS[4], due) end
+if closed > now then return "closed " .. micros .. " " .. string.format("%.0f", closed) end
 local lease, text = ARGV[3], ARGV[5]
 if revoked then
 local most = math.max(math.floor((revoked - now) / 1000), 1)

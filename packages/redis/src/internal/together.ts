@@ -43,7 +43,7 @@ export const make = (
     if (tag === "held" && inTheWay !== undefined) {
       return Effect.succeed({ _tag: "NoneGranted", key: inTheWay.key, holder: Holder.fromText(holder) })
     }
-    if (tag === "closed") return gate.refuse(Number(micros), Number(index))
+    if (tag === "closed") return gate.refuse(OPERATION, Number(micros), Number(index))
     return tag === "late" ? Effect.fail(failure(OPERATION, new TooLate())) : strange(OPERATION)
   }
 

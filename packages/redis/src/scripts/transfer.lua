@@ -1,11 +1,13 @@
 -- Puts another token in the place of the one that holds the lock, as a new grant; never creates a lease. A lock that was
 -- revoked is taken away when it would have been.
 --
--- KEYS  1 lock  2 fence  3 queue
+-- KEYS  1 lock  2 fence  3 queue  4 marker
 -- ARGV  1 token  2 new token  3 lease in ms, 0 = without end  4 latest server time to do it, in us  5 holder
+--       6-9 as the last four of acquire.lua
 -- Reply "granted MICROS FENCE REMAINING": the server's time in us, the lease in ms, -1 = without end; the same if the
 --       new token holds it already
 --       "late MICROS"
+--       "closed MICROS UNTIL": the store has forgotten locks, perhaps to whom this one passed, until then
 --       "stolen" or "vanished"
 -- >>> shared/record.lua
 -- Everything is read before anything is written, so that a key of a wrong type changes nothing.
@@ -84,11 +86,39 @@ local function handOver(me)
   end
 end
 -- <<< shared/hand-over.lua
+local mode, run, guard, known = unpack(ARGV, 6)
+-- >>> shared/gate.lua
+-- Until when, in server time, nothing is granted because holders of before may still believe in locks that the store
+-- has forgotten; 0 = nothing of the kind. And the marker to write, if it is to be another. The marker, "run until", says
+-- for which run of the server it was written: a snapshot, or a replica, brings that of another run along, which granted
+-- nothing later than `last`.
+local function gate(key, last)
+  if mode == "off" then return 0 end
+  local marker = redis.call("GET", key)
+  local marked, closed = string.match(marker or "- 0", "^(%S+) (%d+)$")
+  if not marked then
+    return nil, redis.error_reply("WRONGTYPE The marker of this prefix holds something that effect-lock did not write")
+  end
+  -- Who may be sent a second time, to another server, does not say what it took the first one for.
+  if run == "-" then run = string.match(redis.call("INFO", "server"), "run_id:(%w+)") end
+  closed = tonumber(closed)
+  if marked ~= run then
+    closed = marker and last + guard or mode == "any" and now + guard or 0
+  end
+  closed = math.max(closed, tonumber(known))
+  local due = run .. " " .. string.format("%.0f", closed)
+  return closed, due ~= marker and due
+end
+-- <<< shared/gate.lua
 local micros = string.format("%.0f", now)
 if not owner then return "vanished" end
 if owner ~= ARGV[2] then
   if owner ~= ARGV[1] then return "stolen" end
   if not (now <= tonumber(ARGV[4])) then return "late " .. micros end
+  local closed, due = gate(KEYS[4], now)
+  if not closed then return due end
+  if due then redis.call("SET", KEYS[4], due) end
+  if closed > now then return "closed " .. micros .. " " .. string.format("%.0f", closed) end
   local lease, text = ARGV[3], ARGV[5]
   if revoked then
     local most = math.max(math.floor((revoked - now) / 1000), 1)
