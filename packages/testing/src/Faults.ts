@@ -68,7 +68,7 @@ export type CallFault = "delayed" | "notSent" | "answerLost" | "late" | "twice"
  * @since 0.1.0
  */
 export type Operation =
-  | Exclude<keyof Leases, "awaitTurn">
+  | Exclude<keyof Leases, "awaitTurn" | "watchNotices">
   | keyof Values
   | Exclude<keyof Lookups, "watch">
 
@@ -269,7 +269,8 @@ export const strike = (operation: Operation, fault: CallFault): Effect.Effect<vo
 
 /**
  * From now on nothing reaches the store and nothing is answered: a partition
- * that nobody is told of. What is asked meanwhile never arrives.
+ * that nobody is told of. What is asked meanwhile never arrives, and what the
+ * store says meanwhile is not heard.
  *
  * **Example** (Told before the lease is over, though the store is silent)
  *

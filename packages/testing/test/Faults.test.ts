@@ -1,6 +1,6 @@
 import * as Faults from "@effect-lock/testing/Faults"
 import { assert, describe, it } from "@effect/vitest"
-import { type AcquireRequest, CacheBackend } from "effect-lock/CacheBackend"
+import { type AcquireRequest, CacheBackend, type Notice } from "effect-lock/CacheBackend"
 import * as Lock from "effect-lock/Lock"
 import { type CacheBackendError, InvalidOption } from "effect-lock/LockError"
 import { MemoryLayer } from "effect-lock/MemoryBackend"
@@ -174,6 +174,31 @@ describe("commands", () => {
       yield* Faults.answerAgain
       assert.strictEqual(yield* outcome(acquire()), "answered")
     }).pipe(Effect.provide(around())))
+
+  it.effect("what a silent store says to holders is not heard, then or later", () => {
+    const said = new Set<(token: string, notice: Notice) => void>()
+    const store = Layer.effect(
+      CacheBackend,
+      Effect.map(CacheBackend, (backend) => ({
+        ...backend,
+        leases: { ...backend.leases, watchNotices: (hear) => Effect.sync(() => void said.add(hear)) }
+      }))
+    ).pipe(Layer.provide(MemoryLayer))
+    return Effect.gen(function*() {
+      const heard: Array<string> = []
+      const { watchNotices } = yield* leases
+      yield* watchNotices((token) => void heard.push(token))
+      yield* Faults.stopAnswering
+      for (const say of said) say("silent", "Revoked")
+      yield* Faults.answerAgain
+      for (const say of said) say("heard", "Revoked")
+      assert.deepStrictEqual(heard, ["heard"])
+    }).pipe(Effect.scoped, Effect.provide(around(undefined, store)))
+  })
+
+  it.effect("what nobody calls cannot be struck", () =>
+    // @ts-expect-error
+    Effect.provide(Faults.strike("watchNotices", "answerLost"), around()))
 })
 
 describe("faults of calls", () => {

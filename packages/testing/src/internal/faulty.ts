@@ -179,7 +179,10 @@ export const wrap = (
       withdraw: (key, token) => call("withdraw", () => leases.withdraw(key, token)),
       inspect: (key) => call("inspect", () => leases.inspect(key)),
       list: (prefix, cursor) => call("list", () => leases.list(prefix, cursor)),
-      watchNotices: leases.watchNotices,
+      watchNotices: (hear) =>
+        leases.watchNotices((token, notice) => {
+          if (!state.isSilent) hear(token, notice)
+        }),
       forceRelease: (key) => inNameOfHolder("forceRelease", key, leases.forceRelease(key)),
       revoke: (key, graceMillis) => inNameOfHolder("revoke", key, leases.revoke(key, graceMillis))
     },
