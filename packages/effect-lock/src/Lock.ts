@@ -444,24 +444,27 @@ export const tryAcquire = (
  * @category blocks
  * @since 0.1.0
  */
-export const withLocks = (keys: Iterable<string>, options?: LockOptions) =>
-<A, E, R>(
-  program: Effect.Effect<A, E, R>
-): Effect.Effect<
-  A,
-  E | LockTimeout | LockDeadlock | LockLost | CacheBackendError,
-  Exclude<R, Scope.Scope> | CacheBackend
-> =>
-  traced(
-    "Lock.withLocks",
-    undefined,
-    Effect.uninterruptibleMask((restore) =>
-      Effect.flatMap(
-        beginAll(keys, options, restore),
-        (uses) => run(uses, Effect.scoped(program), restore)
+export const withLocks = (keys: Iterable<string>, options?: LockOptions) => {
+  // Once, however often it is run: an iterator has its keys only the first time.
+  const given = Array.from(keys)
+  return <A, E, R>(
+    program: Effect.Effect<A, E, R>
+  ): Effect.Effect<
+    A,
+    E | LockTimeout | LockDeadlock | LockLost | CacheBackendError,
+    Exclude<R, Scope.Scope> | CacheBackend
+  > =>
+    traced(
+      "Lock.withLocks",
+      undefined,
+      Effect.uninterruptibleMask((restore) =>
+        Effect.flatMap(
+          beginAll(given, options, restore),
+          (uses) => run(uses, Effect.scoped(program), restore)
+        )
       )
     )
-  )
+}
 
 /**
  * Acquires the locks of several keys in the current scope, all or none, and gives
@@ -502,11 +505,10 @@ export const acquireAll = (
   ReadonlyArray<Lease>,
   LockTimeout | LockDeadlock | CacheBackendError,
   CacheBackend | Scope.Scope
-> =>
-  Effect.suspend(() => {
-    const given = Array.from(keys)
-    return acquireAllInScope(given, (restore) => beginAll(given, options, restore))
-  })
+> => {
+  const given = Array.from(keys)
+  return acquireAllInScope(given, (restore) => beginAll(given, options, restore))
+}
 
 /**
  * What {@link acquireEach} found of one key.
@@ -567,7 +569,7 @@ export const acquireEach = (
   keys: Iterable<string>,
   options?: Omit<LockOptions, "waitTimeout" | "retry" | "reentrant">
 ): Effect.Effect<ReadonlyArray<KeyReport>, CacheBackendError, CacheBackend | Scope.Scope> =>
-  Each.acquireEach(keys, options)
+  Each.acquireEach(Array.from(keys), options)
 
 /**
  * Takes over, in the current scope, a lock that `lease.detach` gave away, here

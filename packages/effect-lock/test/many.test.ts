@@ -63,6 +63,18 @@ describe("several locks, all or nothing", () => {
     }).pipe(Effect.provide(counted))
   })
 
+  it.effect("run again, takes the same keys, though they can be gone through only once", () => {
+    const keys = () => new Set(["a", "b"]).values()
+    const block = Lock.withLocks(keys())(owners("a", "b"))
+    const all = Effect.scoped(Effect.andThen(Lock.acquireAll(keys()), owners("a", "b")))
+    const each = Effect.scoped(Effect.andThen(Lock.acquireEach(keys()), owners("a", "b")))
+    return Effect.gen(function*() {
+      for (const program of [block, block, all, all, each, each]) {
+        assert.notInclude(yield* program, undefined)
+      }
+    }).pipe(Effect.provide(MemoryLayer))
+  })
+
   it.effect("no keys are no locks", () =>
     Effect.gen(function*() {
       assert.strictEqual(yield* Lock.withLocks([])(Effect.succeed(42)), 42)

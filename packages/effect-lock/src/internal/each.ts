@@ -103,7 +103,7 @@ interface Report {
 }
 
 export const acquireEach = (
-  keys: Iterable<string>,
+  given: ReadonlyArray<string>,
   options?: Omit<LockOptions, "waitTimeout" | "retry" | "reentrant">
 ): Effect.Effect<ReadonlyArray<Report>, CacheBackendError, CacheBackend | Scope.Scope> =>
   Effect.flatMap(Effect.scope, (parent) =>
@@ -111,7 +111,6 @@ export const acquireEach = (
       const backend = Context.getUnsafe(fiber.context, CacheBackend)
       const resolved = Options.resolve(fiber.getRef(Options.Defaults), { ...options, waitTimeout: 0 })
       Options.checkGranularity(resolved.leaseMillis, backend.capabilities.granularityMillis)
-      const given = Array.from(keys)
       const kept = keptIn(parent)
       const own = (key: string) => {
         const use = kept.get(key)
