@@ -35,6 +35,15 @@ describe("several locks in one step", () => {
       assert.deepStrictEqual(sent(inside.lines), ["evalsha", "evalsha", "evalsha", "evalsha"])
     }))
 
+  it.live("as many as anybody asks for", () =>
+    Effect.gen(function*() {
+      const server = yield* Support.start()
+      const { leases } = yield* Support.open(server)
+      const keys = Array.from({ length: 8500 }, (_, i) => `k${i}`)
+      const many = together(keys, { leaseMillis: 60_000, withinMillis: 60_000 })
+      assert.strictEqual((yield* leases.acquireAll!(many))._tag, "AllGranted")
+    }))
+
   it.live("whatever cannot be done leaves all as it was", () =>
     Effect.gen(function*() {
       const server = yield* Support.start()

@@ -153,7 +153,7 @@ return take()`
 }
 
 export const acquireAll: Script = {
-  sha1: "6d5e56c3bd89459822dd9bd8cdba7c3193b9992f",
+  sha1: "66d8434100377d779a15f5168817ac6d3ad55a96",
   lua: `-- effect-lock acquireAll.lua
 local function wrong(what)
 return redis.error_reply("WRONGTYPE The " .. what .. " of this lock holds something that effect-lock did not write")
@@ -162,7 +162,7 @@ local clock = redis.call("TIME")
 local now = clock[1] * 1000000 + clock[2]
 local micros = string.format("%.0f", now)
 local lease, text = ARGV[1], ARGV[3]
-local mode, run, guard, known = unpack(ARGV, 4)
+local mode, run, guard, known = unpack(ARGV, 4, 7)
 local function gate(key, last)
 if mode == "off" then return 0 end
 local marker = redis.call("GET", key)

@@ -15,7 +15,7 @@ local clock = redis.call("TIME")
 local now = clock[1] * 1000000 + clock[2]
 local micros = string.format("%.0f", now)
 local lease, text = ARGV[1], ARGV[3]
-local mode, run, guard, known = unpack(ARGV, 4)
+local mode, run, guard, known = unpack(ARGV, 4, 7)
 -- >>> shared/gate.lua
 -- Until when, in server time, nothing is granted because holders of before may still believe in locks that the store
 -- has forgotten; 0 = nothing of the kind. And the marker to write, if it is to be another. The marker, "run until", says
