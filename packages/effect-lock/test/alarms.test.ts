@@ -26,4 +26,44 @@ describe("alarms", () => {
         assert.isTrue(rung, `round ${round}`)
       }
     }))
+
+  it.live("go on ringing when one of them ends a fiber whose observer throws", () =>
+    Effect.gen(function*() {
+      const thrown: Array<unknown> = []
+      const hear = (error: unknown) => thrown.push(error)
+      const others = process.listeners("unhandledRejection")
+      process.removeAllListeners("unhandledRejection")
+      process.on("unhandledRejection", hear)
+      yield* Effect.addFinalizer(() =>
+        Effect.sync(() => {
+          process.off("unhandledRejection", hear)
+          for (const other of others) process.on("unhandledRejection", other)
+        })
+      )
+      let wake = constVoid
+      const clock: Clock.Clock = {
+        ...Clock.Clock.defaultValue(),
+        currentTimeMillisUnsafe: () => 0,
+        currentTimeNanosUnsafe: () => 0n,
+        monotonicTimeNanosUnsafe: () => 0n,
+        sleep: () =>
+          Effect.callback<void>((resume) => {
+            wake = () => resume(Effect.void)
+          })
+      }
+      const rung: Array<string> = []
+      const context = yield* Effect.context<never>()
+      Alarms.set(clock, context, 1, () => {
+        throw new Error("on purpose")
+      })
+      Alarms.set(clock, context, 1, () => rung.push("of the same moment"))
+      Alarms.set(clock, context, 2, () => rung.push("later"))
+      wake()
+      wake()
+      Alarms.set(clock, context, 3, () => rung.push("set afterwards"))
+      wake()
+      yield* Effect.sleep(1)
+      assert.deepStrictEqual(rung, ["of the same moment", "later", "set afterwards"])
+      assert.strictEqual(thrown.length, 1)
+    }).pipe(Effect.scoped))
 })

@@ -118,7 +118,12 @@ const ringUntil = (alarms: Alarms, at: number): void => {
     // One that rings may stop the next.
     if (alarm.status === "over") continue
     alarm.status = "over"
-    alarm.ring()
+    try {
+      alarm.ring()
+    } catch (error) {
+      // To ring may end a fiber, and one who observes its end may throw: that is his, and no reason not to ring again.
+      void Promise.reject(error)
+    }
   }
   alarms.isRinging = false
 }
