@@ -1,8 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import { constVoid } from "effect/Function"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Random from "effect/Random"
+import * as Scheduler from "effect/Scheduler"
 import * as TestClock from "effect/testing/TestClock"
 import * as Alarms from "../src/internal/alarms.ts"
 
@@ -66,4 +69,33 @@ describe("alarms", () => {
       assert.deepStrictEqual(rung, ["of the same moment", "later", "set afterwards"])
       assert.strictEqual(thrown.length, 1)
     }).pipe(Effect.scoped))
+
+  it.live("need nothing of whoever set the first, not even that his scheduler goes on", () =>
+    Effect.gen(function*() {
+      let isStopped = false
+      class Stoppable extends Scheduler.MixedScheduler {
+        override shouldYield() {
+          return true
+        }
+        override makeDispatcher() {
+          const dispatcher = super.makeDispatcher()
+          const schedule = dispatcher.scheduleTask.bind(dispatcher)
+          dispatcher.scheduleTask = (task, priority) => {
+            if (!isStopped) schedule(task, priority)
+          }
+          return dispatcher
+        }
+      }
+      const clock = Clock.Clock.defaultValue()
+      Alarms.set(clock, Context.make(Scheduler.Scheduler, new Stoppable()), 20, constVoid)
+      yield* Effect.yieldNow
+      isStopped = true
+      const rung = yield* Effect.timeoutOption(
+        Effect.callback<void>((resume) => {
+          Alarms.set(clock, Context.empty(), 40, () => resume(Effect.void))
+        }),
+        "5 seconds"
+      )
+      assert.isTrue(Option.isSome(rung))
+    }))
 })

@@ -8,11 +8,12 @@
  * finds nothing to ring, and sleeps for the next; it ends with the last alarm.
  */
 import type * as Clock from "effect/Clock"
-import type * as Context from "effect/Context"
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
+import * as Scheduler from "effect/Scheduler"
 import * as Deadline from "./deadline.ts"
 
 export interface Alarm {
@@ -27,8 +28,13 @@ export interface Alarm {
   status: "set" | "due" | "over"
 }
 
+/**
+ * Of one clock and one scheduler. The fiber that sleeps has nothing else of whoever happened to set the first alarm: it
+ * serves all, for as long as there are any.
+ */
 interface Alarms {
   readonly clock: Clock.Clock
+  readonly context: Context.Context<never>
   /** A binary heap, the earliest first. */
   readonly heap: Array<Alarm>
   count: number
@@ -38,13 +44,24 @@ interface Alarms {
   isEnding: boolean
 }
 
-const ofClocks = new WeakMap<Clock.Clock, Alarms>()
+const ofClocks = new WeakMap<Clock.Clock, WeakMap<Scheduler.Scheduler, Alarms>>()
 
-const ofClock = (clock: Clock.Clock): Alarms => {
-  let alarms = ofClocks.get(clock)
+const alarmsOf = (clock: Clock.Clock, scheduler: Scheduler.Scheduler): Alarms => {
+  let ofSchedulers = ofClocks.get(clock)
+  if (ofSchedulers === undefined) ofClocks.set(clock, ofSchedulers = new WeakMap())
+  let alarms = ofSchedulers.get(scheduler)
   if (alarms === undefined) {
-    alarms = { clock, heap: [], count: 0, sleeper: undefined, wakesAt: Infinity, isRinging: false, isEnding: false }
-    ofClocks.set(clock, alarms)
+    alarms = {
+      clock,
+      context: Context.make(Scheduler.Scheduler, scheduler),
+      heap: [],
+      count: 0,
+      sleeper: undefined,
+      wakesAt: Infinity,
+      isRinging: false,
+      isEnding: false
+    }
+    ofSchedulers.set(scheduler, alarms)
   }
   return alarms
 }
@@ -55,14 +72,14 @@ const ROUNDING = 1e-5
 
 const monotonic = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
 
-/** Calls `ring` once after so many milliseconds, never within this call. The context is that of the sleep. */
+/** Calls `ring` once after so many milliseconds, never within this call, in steps of the context's scheduler. */
 export const set = (clock: Clock.Clock, context: Context.Context<never>, millis: number, ring: () => void): Alarm => {
-  const alarms = ofClock(clock)
+  const alarms = alarmsOf(clock, Context.get(context, Scheduler.Scheduler))
   const now = monotonic(clock)
   const alarm: Alarm = { at: now + millis, order: alarms.count++, ring, alarms, place: 0, status: "set" }
   rise(alarms.heap, alarm, alarms.heap.length)
   // Ringing is followed by a new sleep anyway.
-  if (alarm.at < alarms.wakesAt && !alarms.isRinging) sleep(alarms, context, now)
+  if (alarm.at < alarms.wakesAt && !alarms.isRinging) sleep(alarms, now)
   return alarm
 }
 
@@ -89,12 +106,12 @@ const halt = (alarms: Alarms): void => {
 }
 
 /** Sleeps until the earliest alarm is due, rings, and sleeps again. */
-const sleep = (alarms: Alarms, context: Context.Context<never>, now: number): void => {
+const sleep = (alarms: Alarms, now: number): void => {
   halt(alarms)
   const next = alarms.heap[0]
   if (next === undefined) return
   const wakesAt = alarms.wakesAt = Math.min(next.at, now + Deadline.LONGEST)
-  const run = Effect.runForkWith(context)
+  const run = Effect.runForkWith(alarms.context)
   const nap = run(alarms.clock.sleep(Duration.millis(Math.max(wakesAt - now - ROUNDING, 0))))
   // A clock may not bother to sleep for next to nothing, but nothing rings in the step that sets it.
   const sleeper = alarms.sleeper = nap.pollUnsafe() === undefined ? nap : run(Effect.yieldNow)
@@ -102,7 +119,7 @@ const sleep = (alarms: Alarms, context: Context.Context<never>, now: number): vo
     if (Exit.isFailure(exit) || alarms.sleeper !== sleeper) return
     // What it slept for is due, even if the timer woke a little early.
     ringUntil(alarms, Math.max(wakesAt, monotonic(alarms.clock)))
-    sleep(alarms, context, monotonic(alarms.clock))
+    sleep(alarms, monotonic(alarms.clock))
   })
 }
 
