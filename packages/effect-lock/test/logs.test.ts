@@ -9,7 +9,7 @@ import * as Logger from "effect/Logger"
 import type * as LogLevel from "effect/LogLevel"
 import * as References from "effect/References"
 import { TestClock } from "effect/testing"
-import { memoryWith, storeError } from "./support.ts"
+import { memoryWith, ownerOf, reasons, storeError } from "./support.ts"
 
 interface Entry {
   readonly level: LogLevel.LogLevel
@@ -198,5 +198,33 @@ describe("warn when a lock is dropped without release: cannot happen with scopes
       assert.deepStrictEqual(lines(yield* logged(dropped)).at(-1), "Debug effect-lock: released")
       const detached = Effect.scoped(Effect.flatMap(Lock.acquire("k"), ({ detach }) => detach))
       assert.deepStrictEqual(lines(yield* logged(detached)).at(-1), "Debug effect-lock: detached")
+    }).pipe(Effect.provide(MemoryLayer)))
+})
+
+describe("a logger that throws", () => {
+  const broken = Logger.layer([
+    Logger.make(() => {
+      throw new Error("on purpose")
+    })
+  ])
+
+  it.effect("does not keep the loss from the program", () =>
+    Effect.gen(function*() {
+      const fiber = yield* fork(Lock.withLock("k", brief)(Effect.never))
+      yield* TestClock.adjust("5 seconds")
+      assert.isDefined(fiber.pollUnsafe(), "still running after the lease was over")
+      assert.deepStrictEqual(reasons(yield* Fiber.await(fiber)), ["Fail LockLost"])
+    }).pipe(Effect.provide([memoryWith(() => ({ renew: () => storeError("Unknown") })), broken])))
+
+  it.effect("leaves no lock behind that is renewed for nobody", () =>
+    Effect.gen(function*() {
+      const both = Effect.andThen(Lock.withLock("k", brief)(Effect.void), Effect.scoped(Lock.acquireAll(["k", "l"], brief)))
+      const exit = yield* Effect.exit(both).pipe(
+        Effect.provide(broken),
+        Effect.provideService(References.MinimumLogLevel, "Debug")
+      )
+      assert.deepStrictEqual(reasons(exit), ["Success"])
+      yield* TestClock.adjust("5 seconds")
+      assert.deepStrictEqual([yield* ownerOf("k"), yield* ownerOf("l")], [undefined, undefined])
     }).pipe(Effect.provide(MemoryLayer)))
 })

@@ -2,6 +2,9 @@
  * What is logged of a lock, and at what level: acquired, extended and released
  * at debug, a wait that was too long at warning, a loss and faults of the store
  * at error. A lock that is busy when it is only tried is no news.
+ *
+ * What a logger throws ends with the entry: it must neither end the watchdog of
+ * a lock, nor leave one without its owner.
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -23,8 +26,11 @@ const about = ({ fencingToken, holder, key, token }: Tenure) => ({
 /** Asked first where it happens often: nothing is built for what is not logged. */
 export const isDebugging = ({ cache }: AnyFiber): boolean => !LogLevel.isGreaterThan(cache.minimumLogLevel, "Debug")
 
+const say = (entry: Effect.Effect<void>, annotations: Record<string, unknown>): Effect.Effect<void> =>
+  Effect.ignoreCause(Effect.annotateLogs(entry, annotations))
+
 const debug = (tenure: Tenure, what: string): Effect.Effect<void> =>
-  Effect.annotateLogs(Effect.logDebug(`effect-lock: ${what}`), about(tenure))
+  say(Effect.logDebug(`effect-lock: ${what}`), about(tenure))
 
 export const acquired = (tenure: Tenure): Effect.Effect<void> => debug(tenure, "acquired")
 export const resumed = (tenure: Tenure): Effect.Effect<void> => debug(tenure, "resumed")
@@ -41,21 +47,21 @@ export const refused = (
   wasWaiting: boolean
 ): Effect.Effect<void> =>
   error._tag === "CacheBackendError"
-    ? Effect.annotateLogs(Effect.logError(`effect-lock: not acquired: ${error.message}`), { "lock.key": key })
+    ? say(Effect.logError(`effect-lock: not acquired: ${error.message}`), { "lock.key": key })
     : wasWaiting
-    ? Effect.annotateLogs(Effect.logWarning(`effect-lock: ${error.message}`), {
+    ? say(Effect.logWarning(`effect-lock: ${error.message}`), {
       "lock.key": key,
       ...Option.match(error.holder, { onNone: () => ({}), onSome: (holder) => ({ "lock.holder": holder }) })
     })
     : Effect.void
 
 export const fault = (tenure: Tenure, what: string, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
-  Effect.annotateLogs(Effect.logError(`effect-lock: ${what}`, cause), about(tenure))
+  say(Effect.logError(`effect-lock: ${what}`, cause), about(tenure))
 
 export const lost = (tenure: Tenure): Effect.Effect<void> =>
   tenure.loss === undefined
     ? Effect.void
-    : Effect.annotateLogs(Effect.logError(`effect-lock: ${tenure.loss.message}`), about(tenure))
+    : say(Effect.logError(`effect-lock: ${tenure.loss.message}`), about(tenure))
 
 /** Logs the loss when it is declared, by whomever, in the name of the fiber that acquired. */
 export const onLoss = (tenure: Tenure, { context }: AnyFiber): void => {
