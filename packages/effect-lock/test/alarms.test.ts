@@ -10,10 +10,12 @@ import * as TestClock from "effect/testing/TestClock"
 import * as Alarms from "../src/internal/alarms.ts"
 
 describe("alarms", () => {
-  it.effect("ring at their moment, whatever fractions of a millisecond were slept before", () =>
+  it.effect.each([0, Date.UTC(2026, 10, 21)])("ring at their moment, whatever fractions were slept since %d", (start) =>
     Effect.gen(function*() {
       const clock = yield* Clock.Clock
       const context = yield* Effect.context<never>()
+      Alarms.stop(Alarms.set(clock, context, 1, constVoid))
+      yield* TestClock.setTime(start)
       for (let round = 0; round < 300; round++) {
         let rung = false
         Alarms.set(clock, context, 5000, () => {

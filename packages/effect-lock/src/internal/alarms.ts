@@ -17,7 +17,7 @@ import * as Scheduler from "effect/Scheduler"
 import * as Deadline from "./deadline.ts"
 
 export interface Alarm {
-  /** On the monotonic clock, in milliseconds. */
+  /** On the monotonic clock, in milliseconds since the origin of the alarms. */
   readonly at: number
   /** Those of one moment ring in the order in which they were set. */
   readonly order: number
@@ -35,6 +35,8 @@ export interface Alarm {
 interface Alarms {
   readonly clock: Clock.Clock
   readonly context: Context.Context<never>
+  /** What times are counted from. Fractions get lost in the large numbers of a clock that was set to a date by a test. */
+  origin: bigint
   /** A binary heap, the earliest first. */
   readonly heap: Array<Alarm>
   count: number
@@ -54,6 +56,7 @@ const alarmsOf = (clock: Clock.Clock, scheduler: Scheduler.Scheduler): Alarms =>
     alarms = {
       clock,
       context: Context.make(Scheduler.Scheduler, scheduler),
+      origin: 0n,
       heap: [],
       count: 0,
       sleeper: undefined,
@@ -70,12 +73,14 @@ const alarmsOf = (clock: Clock.Clock, scheduler: Scheduler.Scheduler): Alarms =>
 // little beyond the moment that was meant, and a clock that is moved by hand would stop short of it.
 const ROUNDING = 1e-5
 
-const monotonic = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+const monotonic = ({ clock, origin }: Alarms): number => Number(clock.monotonicTimeNanosUnsafe() - origin) / 1e6
 
 /** Calls `ring` once after so many milliseconds, never within this call, in steps of the context's scheduler. */
 export const set = (clock: Clock.Clock, context: Context.Context<never>, millis: number, ring: () => void): Alarm => {
   const alarms = alarmsOf(clock, Context.get(context, Scheduler.Scheduler))
-  const now = monotonic(clock)
+  // Nobody sleeps, so nothing is set.
+  if (alarms.sleeper === undefined) alarms.origin = clock.monotonicTimeNanosUnsafe()
+  const now = monotonic(alarms)
   const alarm: Alarm = { at: now + millis, order: alarms.count++, ring, alarms, place: 0, status: "set" }
   rise(alarms.heap, alarm, alarms.heap.length)
   // Ringing is followed by a new sleep anyway.
@@ -118,8 +123,8 @@ const sleep = (alarms: Alarms, now: number): void => {
   sleeper.addObserver((exit) => {
     if (Exit.isFailure(exit) || alarms.sleeper !== sleeper) return
     // What it slept for is due, even if the timer woke a little early.
-    ringUntil(alarms, Math.max(wakesAt, monotonic(alarms.clock)))
-    sleep(alarms, monotonic(alarms.clock))
+    ringUntil(alarms, Math.max(wakesAt, monotonic(alarms)))
+    sleep(alarms, monotonic(alarms))
   })
 }
 
