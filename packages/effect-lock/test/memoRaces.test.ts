@@ -510,6 +510,27 @@ describe("Memo, races", () => {
       Effect.provideServiceEffect(Metric.MetricRegistry, Effect.sync(() => new Map()))
     ))
 
+  it.effect("what another schema wrote is a miss, also where both write the same JSON", () =>
+    Effect.gen(function*() {
+      const read = Effect.fnUntraced(function*<A>(schema: Schema.Codec<A, unknown>, value: A) {
+        const memo = yield* Memo.make({
+          name: "m",
+          key: (key: string) => key,
+          lookup: () => Effect.succeed(value),
+          success: schema,
+          timeToLive: "1 hour"
+        })
+        return yield* memo.get("k")
+      })
+      const text = "1970-01-01T00:00:00.000Z"
+      assert.deepStrictEqual(yield* read(Schema.Date, new Date(text)), new Date(text))
+      assert.strictEqual(yield* read(Schema.String, "a text"), "a text")
+      assert.deepStrictEqual(yield* read(Schema.Date, new Date(1)), new Date(1))
+      assert.strictEqual(yield* read(Schema.NumberFromString, 7), 7)
+      assert.strictEqual(yield* read(Schema.String, "another"), "another")
+      assert.strictEqual(yield* read(Schema.String, "never computed"), "another")
+    }).pipe(Effect.provide(MemoryLayer)))
+
   it.effect("a full memory forgets no lookup that is under way", () =>
     Effect.gen(function*() {
       let begun = 0

@@ -143,6 +143,14 @@ const becomesNull = (before: unknown, after: unknown): boolean => {
   return fieldsOf(before).some(([name, field]) => becomesNull(field, fields.get(name)))
 }
 
+// An annotation says nothing of what is written, and may be anything.
+const plainly = (key: string, value: unknown): unknown =>
+  key === "annotations" ? undefined : typeof value === "bigint" || typeof value === "symbol" ? String(value) : value
+
+/** What is written, and what it is read as: the same string may be a text, a date or an address. */
+const textOf = (schema: Schema.Codec<unknown, unknown>): string =>
+  JSON.stringify([Schema.toJsonSchemaDocument(schema), Schema.toRepresentation(Schema.toType(schema))], plainly)
+
 /** Builds the codecs once, for all results of one memo. */
 export const make = <A, E>(
   success: Schema.Codec<A, unknown>,
@@ -152,9 +160,7 @@ export const make = <A, E>(
   const values = Schema.toCodecJson(success)
   const causes = Schema.toCodecJson(Schema.Cause(error ?? Schema.Never, Schema.Defect()))
   const manner = new Uint8Array(FLAGS - FINGERPRINT)
-  manner.set(fingerprintOf(
-    JSON.stringify([Schema.toJsonSchemaDocument(values), Schema.toJsonSchemaDocument(causes)])
-  ))
+  manner.set(fingerprintOf(textOf(values) + textOf(causes)))
   manner.set([JSON_CODEC, isCompressed ? 1 : 0, isEncrypted ? 1 : 0], SETTINGS - FINGERPRINT)
   const encodeValue = Schema.encodeUnknownExit(values)
   const encodeCause = Schema.encodeUnknownExit(causes)
