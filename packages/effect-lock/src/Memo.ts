@@ -260,7 +260,8 @@ const planOf = <
     earlyRefresh: fraction("earlyRefresh", options.earlyRefresh ?? 0, 1000),
     jitter: fraction("jitter", options.jitter ?? 0.05, 0.9),
     maxValueBytes,
-    announces: options.memory !== undefined,
+    // Whether others keep it in memory is not known here.
+    announces: true,
     known: new Map(),
     refreshing: new Set()
   }

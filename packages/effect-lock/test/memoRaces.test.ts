@@ -578,6 +578,27 @@ describe("Memo, races", () => {
       assert.deepStrictEqual(read, [["memo/m/a", "memo/m/b"], ["memo/m/b"]])
     }).pipe(Effect.provide(MemoryLayer)))
 
+  it.effect("in memory: told also by a memo that keeps nothing in memory", () =>
+    Effect.gen(function*() {
+      let lookups = 0
+      const memo = (memory?: { readonly capacity: number; readonly timeToLive: "1 hour" }) =>
+        Memo.make({
+          name: "m",
+          key: (key: string) => key,
+          lookup: () => Effect.sync(() => `value ${++lookups}`),
+          success: Schema.String,
+          timeToLive: "1 hour",
+          memory
+        })
+      const here = yield* memo({ capacity: 10, timeToLive: "1 hour" })
+      const there = yield* otherProcess(memo())
+      assert.strictEqual(yield* here.get("k"), "value 1")
+      yield* there.refresh("k")
+      assert.strictEqual(yield* here.get("k"), "value 2")
+      yield* there.invalidate("k")
+      assert.strictEqual(yield* here.get("k"), "value 3")
+    }).pipe(Effect.provide(MemoryLayer)))
+
   it.effect("in memory, built per call: one watcher, and nothing of what nobody can reach", () =>
     Effect.gen(function*() {
       const backend = yield* CacheBackend
