@@ -37,6 +37,7 @@ const layers = {
       "internal/deadlock",
       "internal/each",
       "internal/envelope",
+      "internal/flights",
       "internal/gzip",
       "internal/held",
       "internal/hold",

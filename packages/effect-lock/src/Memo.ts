@@ -19,15 +19,12 @@
  *
  * @since 0.1.0
  */
-import * as Cache from "effect/Cache"
 import * as Clock from "effect/Clock"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import { identity } from "effect/Function"
-import * as Hash from "effect/Hash"
 import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import type * as Schema from "effect/Schema"
@@ -36,6 +33,7 @@ import { CacheBackend } from "./CacheBackend.ts"
 import * as Batch from "./internal/batch.ts"
 import * as Cipher from "./internal/cipher.ts"
 import * as Envelope from "./internal/envelope.ts"
+import * as Flights from "./internal/flights.ts"
 import * as Held from "./internal/held.ts"
 import * as Lookup from "./internal/lookup.ts"
 import { nameOf, nameUnder } from "./internal/name.ts"
@@ -188,26 +186,14 @@ export interface Memo<in K, out A, out E = never> {
   readonly getMany: (keys: ReadonlyArray<K>) => Effect.Effect<ReadonlyArray<Exit.Exit<A, E>>>
   /** Computes it anew, under the lock; others read the old value meanwhile. A failure leaves the old value. */
   readonly refresh: (key: K) => Effect.Effect<A, E>
-  /** Removes the value. What is being computed at this moment is not stored. */
+  /**
+   * Removes the value. What is being computed at this moment is not stored, and
+   * told to nobody in this process who asks later. In another process, who joins
+   * a `get` that began before is told what it gives, unless the memo has `memory`.
+   */
   readonly invalidate: (key: K) => Effect.Effect<void, CacheBackendError>
   /** The stored value, if there is one; computes nothing. */
   readonly peek: (key: K) => Effect.Effect<Option.Option<A>, CacheBackendError>
-}
-
-/** One entry, equal to another of the same name, and how to get it if nobody in this process is at it. */
-class Flight<A, E, R> implements Equal.Equal {
-  readonly name: string
-  readonly load: Effect.Effect<A, E, R>
-  constructor(name: string, load: Effect.Effect<A, E, R>) {
-    this.name = name
-    this.load = load
-  }
-  [Equal.symbol](that: unknown): boolean {
-    return that instanceof Flight && that.name === this.name
-  }
-  [Hash.symbol](): number {
-    return Hash.string(this.name)
-  }
 }
 
 const fraction = (option: string, value: number, most: number): number => {
@@ -299,22 +285,16 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
         : Effect.map(cipher.nameOf(name), (digest) => ({ key, name: nameUnder(prefix, digest) }))
     })
 
-  // Nobody in this process asks the store for what another fiber is asking for.
-  const flights = yield* Cache.makeWith(
-    (flight: Flight<Lookup.Loaded<A, E>, StoreFailure, R>) => flight.load,
-    { capacity: Infinity, requireServicesAt: "lookup", timeToLive: () => 0 }
-  )
-  const land = (name: string) => Cache.invalidate(flights, new Flight(name, Effect.never))
+  const flights = yield* Flights.make<Lookup.Loaded<A, E>, StoreFailure, R>(backend)
 
   const run = Effect.runForkWith(yield* Effect.context<never>())
   const tier = memory && Tier.make<A, E>(memory, (name, version) => {
-    if (name === undefined) run(Cache.invalidateAll(flights))
-    else if (version === Infinity) run(land(name))
+    if (version === Infinity) run(flights.land(name))
   })
   if (tier !== undefined) yield* Tier.listen(backend, tier)
 
   /** Whoever asks from now on is not given what was looked up before. */
-  const drop = (name: string) => Effect.suspend(() => (tier?.changed(name, Infinity), land(name)))
+  const drop = (name: string) => Effect.suspend(() => (Tier.drop(backend, name), Flights.landAll(backend, name)))
 
   const keeping = (
     name: string,
@@ -337,15 +317,15 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
       Held.find(fiber, backend, name) === undefined ? effect : Effect.die(new LockReentered({ key: name }))
     )
 
-  const join = (flight: Flight<Lookup.Loaded<A, E>, StoreFailure, R>) =>
-    unlessWithin(flight.name, resultOf(Cache.get(flights, flight)))
+  const join = (name: string, load: Effect.Effect<Lookup.Loaded<A, E>, StoreFailure, R>) =>
+    unlessWithin(name, resultOf(flights.join(name, load)))
 
   const kept = (name: string) =>
     Effect.clockWith((clock) => Effect.succeed(tier?.get(name, clock.currentTimeMillisUnsafe())))
 
   const load = (target: Lookup.Target<K>) => keeping(target.name, Lookup.load(plan, backend, target))
 
-  const getTarget = (target: Lookup.Target<K>) => join(new Flight(target.name, load(target)))
+  const getTarget = (target: Lookup.Target<K>) => join(target.name, load(target))
 
   return {
     get: cipher === undefined
@@ -383,8 +363,8 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
           : batch === undefined
           ? load(target)
           : keeping(name, Lookup.loadInBatch(plan, backend, target, batch))
-        const flight = new Flight(name, Effect.suspend(() => (started.add(name), loading)))
-        fibers.set(name, yield* Effect.forkChild(join(flight), { startImmediately: true }))
+        const joined = join(name, Effect.suspend(() => (started.add(name), loading)))
+        fibers.set(name, yield* Effect.forkChild(joined, { startImmediately: true }))
         // Another fiber is at it already, so this key has no part in the batch.
         if (!started.has(name)) batch?.pass(name)
       })

@@ -368,6 +368,48 @@ describe("Memo, races", () => {
       assert.deepStrictEqual(values, ["value 1", "value 1", "value 1", "value 2"])
     }).pipe(Effect.provide(MemoryLayer)))
 
+  it.effect("who asks after another memo of this process has invalidated a value is given none of before", () =>
+    Effect.gen(function*() {
+      const backend = yield* CacheBackend
+      // What is announced is still on its way.
+      const quiet: Service = {
+        ...backend,
+        lookups: { ...backend.lookups, invalidate: (key, mark) => backend.lookups.invalidate(key, mark, false) }
+      }
+      let lookups = 0
+      const memo = (more: Pick<Memo.Options<string>, "waitTimeout" | "memory">) =>
+        Memo.make({
+          name: "m",
+          key: (key: string) => key,
+          lookup: () => Effect.suspend(() => Effect.as(Effect.sleep("10 seconds"), `value ${++lookups}`)),
+          success: Schema.String,
+          timeToLive: "1 hour",
+          onWaitTimeout: "compute",
+          ...more
+        }).pipe(Effect.provideService(CacheBackend, quiet))
+      const other = yield* memo({})
+      for (
+        const one of [
+          yield* memo({}),
+          yield* memo({ waitTimeout: 0 }),
+          yield* memo({ memory: { capacity: 1, timeToLive: "1 hour" } })
+        ]
+      ) {
+        lookups = 0
+        const first = yield* Effect.forkChild(one.get("k"), { startImmediately: true })
+        yield* TestClock.adjust("1 second")
+        yield* other.invalidate("k")
+        const second = yield* Effect.forkChild(one.get("k"), { startImmediately: true })
+        for (let i = 0; i < 30; i++) yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual([yield* Fiber.join(first), yield* Fiber.join(second)], ["value 1", "value 2"])
+        yield* other.invalidate("k")
+        const third = yield* Effect.forkChild(one.get("k"), { startImmediately: true })
+        for (let i = 0; i < 30; i++) yield* TestClock.adjust("1 second")
+        assert.strictEqual(yield* Fiber.join(third), "value 3")
+        yield* other.invalidate("k")
+      }
+    }).pipe(Effect.provide(MemoryLayer)))
+
   it.effect("who waits less long than the store may take has not found it down", () =>
     Effect.gen(function*() {
       const backend = yield* CacheBackend

@@ -131,3 +131,8 @@ export const listen = Effect.fnUntraced(function*(backend: CacheBackend["Service
   listeners.add(listener)
   unreachable.register(self, [listeners, listener])
 })
+
+/** Nobody in this process keeps what is there of a name, nor what is looked up now. */
+export const drop = (backend: CacheBackend["Service"], name: string): void => {
+  for (const listener of watched.get(backend) ?? []) listener.deref()?.changed(name, Infinity)
+}
