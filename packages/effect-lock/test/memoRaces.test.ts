@@ -147,6 +147,23 @@ describe("Memo, races", () => {
       }
     }).pipe(Effect.provide(MemoryLayer)))
 
+  it.effect("getMany computes by one call also what the store fails to give", () =>
+    Effect.gen(function*() {
+      const { service, state } = yield* breakable
+      const calls: Array<ReadonlyArray<string>> = []
+      const memo = yield* Memo.make({
+        name: "m",
+        key: (key: string) => key,
+        lookup: (key) => Effect.sync(() => (calls.push([key]), key)),
+        lookupMany: (keys) => Effect.sync(() => (calls.push(keys), keys.map((key) => Exit.succeed(key)))),
+        success: Schema.String,
+        timeToLive: "1 minute"
+      }).pipe(Effect.provideService(CacheBackend, service))
+      state.isDown = true
+      assert.deepStrictEqual(yield* memo.getMany(["a", "b", "c"]), ["a", "b", "c"].map(Exit.succeed))
+      assert.deepStrictEqual(calls, [["a", "b", "c"]])
+    }).pipe(Effect.provide(MemoryLayer)))
+
   it.effect("in memory: what getMany read before an invalidation is not kept after it", () =>
     Effect.gen(function*() {
       const backend = yield* CacheBackend

@@ -510,6 +510,10 @@ export const loadInBatch = <K, A, E, R>(
       if (Exit.isSuccess(got) && "computed" in got.value && got.value.computed !== undefined) {
         return got.value.computed
       }
+      const error = Exit.isFailure(got) ? Option.getOrUndefined(Cause.findErrorOption(got.cause)) : undefined
+      if (error?._tag === "CacheBackendError" && plan.onBackendError === "compute") {
+        return yield* restore(unlocked(part, target.key))
+      }
       // Whoever waits for another's lookup must not keep its own batch waiting: two could wait for each other.
       batch.pass(target.name)
       return yield* loop(plan, backend, clock, target, 0, restore)
