@@ -7,6 +7,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
+import * as Scheduler from "effect/Scheduler"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
@@ -220,6 +221,28 @@ describe("MemoStream.stream", () => {
         assert.isBelow(steps, 500)
       }
       assert.isAbove(chunks.length, 4)
+    }).pipe(Effect.provide(MemoryLayer)))
+
+  it.effect("interrupted at any step on the way to its production: none is left without a consumer", () =>
+    Effect.gen(function*() {
+      let isProduced = false
+      for (let steps = 1; !isProduced; steps++) {
+        let productions = 0
+        const stream = Stream.scoped(Stream.fromEffect(Effect.andThen(
+          Effect.acquireRelease(Effect.sync(() => productions++), () => Effect.sync(() => productions--)),
+          Effect.never
+        ))).pipe(MemoStream.stream("k", { success: Schema.Never, timeToLive: "1 minute" }))
+        // Yields to others after every few steps, as a long program does after many.
+        const run = Effect.provideService(Stream.runDrain(stream), Scheduler.MaxOpsBeforeYield, 3)
+        const fiber = yield* Effect.forkChild(run, { startImmediately: true })
+        yield* Effect.repeat(Effect.yieldNow, { times: steps })
+        isProduced = productions > 0
+        const interrupted = yield* Effect.forkChild(Fiber.interrupt(fiber), { startImmediately: true })
+        yield* pass("1 second")
+        assert.isDefined(interrupted.pollUnsafe())
+        assert.strictEqual(productions, 0, `after ${steps} steps`)
+        assert.isFalse(yield* held)
+      }
     }).pipe(Effect.provide(MemoryLayer)))
 
   it.effect("the lock is lost: the stream is delivered to its end, and not stored", () =>

@@ -266,6 +266,8 @@ export const start = <E, R>(effect: Effect.Effect<void, E, R>, backend: Backend,
 /** The production as a lookup: begun once, whoever asks for its outcome. */
 export const outcomeOf = <A, E, R>(run: Run<A, E, R>): Effect.Effect<Chunk.Manifest<A> | null, E, R> =>
   Effect.contextWith((context: Context.Context<R>) => {
+    // Whoever has left last finds nothing to interrupt that begins only now.
+    if (run.consumers.size === 0) return Effect.interrupt
     run.producer ??= start(
       Effect.onExit(produce(run), (exit) =>
         Effect.sync(() => {
