@@ -10,27 +10,30 @@ import * as TestClock from "effect/testing/TestClock"
 import * as Alarms from "../src/internal/alarms.ts"
 
 describe("alarms", () => {
-  it.effect.each([0, Date.UTC(2026, 10, 21)])("ring at their moment, whatever fractions were slept since %d", (start) =>
-    Effect.gen(function*() {
-      const clock = yield* Clock.Clock
-      const context = yield* Effect.context<never>()
-      Alarms.stop(Alarms.set(clock, context, 1, constVoid))
-      yield* TestClock.setTime(start)
-      for (let round = 0; round < 300; round++) {
-        let rung = false
-        Alarms.set(clock, context, 5000, () => {
-          rung = true
-        })
-        const fractions = [yield* Random.next, yield* Random.next]
-        Alarms.set(clock, context, fractions[0]! * 4000, () => {
-          Alarms.set(clock, context, fractions[1]! * 500, constVoid)
-        })
-        yield* TestClock.adjust("4 seconds")
-        assert.isFalse(rung)
-        yield* TestClock.adjust("1 second")
-        assert.isTrue(rung, `round ${round}`)
-      }
-    }))
+  it.effect.each([0, Date.UTC(2026, 10, 21)])(
+    "ring at their moment, whatever fractions were slept since %d",
+    (start) =>
+      Effect.gen(function*() {
+        const clock = yield* Clock.Clock
+        const context = yield* Effect.context<never>()
+        Alarms.stop(Alarms.set(clock, context, 1, constVoid))
+        yield* TestClock.setTime(start)
+        for (let round = 0; round < 300; round++) {
+          let rung = false
+          Alarms.set(clock, context, 5000, () => {
+            rung = true
+          })
+          const fractions = [yield* Random.next, yield* Random.next]
+          Alarms.set(clock, context, fractions[0]! * 4000, () => {
+            Alarms.set(clock, context, fractions[1]! * 500, constVoid)
+          })
+          yield* TestClock.adjust("4 seconds")
+          assert.isFalse(rung)
+          yield* TestClock.adjust("1 second")
+          assert.isTrue(rung, `round ${round}`)
+        }
+      })
+  )
 
   it.live("go on ringing when one of them ends a fiber whose observer throws", () =>
     Effect.gen(function*() {

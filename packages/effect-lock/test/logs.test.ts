@@ -218,7 +218,10 @@ describe("a logger that throws", () => {
 
   it.effect("leaves no lock behind that is renewed for nobody", () =>
     Effect.gen(function*() {
-      const both = Effect.andThen(Lock.withLock("k", brief)(Effect.void), Effect.scoped(Lock.acquireAll(["k", "l"], brief)))
+      const both = Effect.andThen(
+        Lock.withLock("k", brief)(Effect.void),
+        Effect.scoped(Lock.acquireAll(["k", "l"], brief))
+      )
       const exit = yield* Effect.exit(both).pipe(
         Effect.provide(broken),
         Effect.provideService(References.MinimumLogLevel, "Debug")

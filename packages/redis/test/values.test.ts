@@ -147,6 +147,9 @@ describe("values", () => {
         assert.deepStrictEqual(Option.getOrThrow(yield* values.get("k")).bytes, bytes(1))
       }
       yield* spoil
+      assert.isFalse(yield* values.compareAndRemove("k", 1))
+      assert.isTrue(yield* values.compareAndRemove("k", 0))
+      yield* spoil
       yield* leases.acquire(Support.request("k"))
       assert.isFalse(yield* lookups.invalidate("k", bytes(0), false))
       assert.deepStrictEqual(Option.getOrThrow(yield* values.get("k")).bytes, bytes(0))

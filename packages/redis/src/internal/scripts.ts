@@ -232,7 +232,7 @@ return "announced"`
 }
 
 export const compareAndRemove: Script = {
-  sha1: "a31eadbb1a3e6de406bf89b94836c459c4f9d88d",
+  sha1: "a617e6bd42a4890e5ebb031420fe1c5700777c86",
   lua: `-- effect-lock compareAndRemove.lua
 local function versionOf(head)
 local version = tonumber(#head == 17 and string.match(head, "^(%d+):$") or "0")
@@ -253,7 +253,7 @@ redis.call("SET", key, version .. ":" .. bytes, "PX", millis)
 end
 return version
 end
-if versionOf(redis.call("GETRANGE", KEYS[1], 0, 16)) ~= tonumber(ARGV[1]) then return "0" end
+if versionOf(textOf("GETRANGE", KEYS[1], 0, 16)) ~= tonumber(ARGV[1]) then return "0" end
 redis.call("DEL", KEYS[1])
 return "1"`
 }

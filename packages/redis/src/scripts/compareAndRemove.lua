@@ -30,6 +30,6 @@ local function write(key, old, bytes, millis)
   return version
 end
 -- <<< shared/value.lua
-if versionOf(redis.call("GETRANGE", KEYS[1], 0, 16)) ~= tonumber(ARGV[1]) then return "0" end
+if versionOf(textOf("GETRANGE", KEYS[1], 0, 16)) ~= tonumber(ARGV[1]) then return "0" end
 redis.call("DEL", KEYS[1])
 return "1"
