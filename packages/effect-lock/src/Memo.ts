@@ -40,6 +40,7 @@ import { nameOf, nameUnder } from "./internal/name.ts"
 import * as Resolve from "./internal/options.ts"
 import * as Persistable from "./internal/persistable.ts"
 import * as Stored from "./internal/stored.ts"
+import * as Tenure from "./internal/tenure.ts"
 import * as Tier from "./internal/tier.ts"
 import * as Lock from "./Lock.ts"
 import { type CacheBackendError, InvalidOption, LockReentered, type LockTimeout } from "./LockError.ts"
@@ -112,7 +113,7 @@ export interface Options<
   readonly onWaitTimeout?: W
 
   /**
-   * When the store is down or slow: `"compute"` without it, once in this process
+   * When the store is down or slow: `"compute"` without it, once in this memo
    * for all who ask together (the default), or `"fail"` with `CacheBackendError`.
    * The store is then left alone for a while.
    */
@@ -304,7 +305,7 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
       const keep = tier.begin(name)
       return Effect.onExit(load, (exit) =>
         Effect.sync(() =>
-          keep(Exit.isSuccess(exit) ? exit.value : undefined, fiber.getRef(Clock.Clock).currentTimeMillisUnsafe())
+          keep(Exit.isSuccess(exit) ? exit.value : undefined, Tenure.instant(fiber.getRef(Clock.Clock)))
         ))
     })
 
@@ -320,8 +321,7 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
   const join = (name: string, load: Effect.Effect<Lookup.Loaded<A, E>, StoreFailure, R>) =>
     unlessWithin(name, resultOf(flights.join(name, load)))
 
-  const kept = (name: string) =>
-    Effect.clockWith((clock) => Effect.succeed(tier?.get(name, clock.currentTimeMillisUnsafe())))
+  const kept = (name: string) => Effect.clockWith((clock) => Effect.succeed(tier?.get(name, Tenure.instant(clock))))
 
   const load = (target: Lookup.Target<K>) => keeping(target.name, Lookup.load(plan, backend, target))
 
@@ -332,7 +332,7 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
       ? (key) =>
         Effect.withFiber((fiber) => {
           const name = nameUnder(prefix, keyOf(key))
-          return tier?.get(name, fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()) ?? getTarget({ key, name })
+          return tier?.get(name, Tenure.instant(fiber.getRef(Clock.Clock))) ?? getTarget({ key, name })
         })
       : (key) =>
         Effect.flatMap(

@@ -5,6 +5,7 @@ import type { CacheBackendError } from "effect-lock/LockError"
 import * as Lock from "effect-lock/Lock"
 import * as Memo from "effect-lock/Memo"
 import { MemoryLayer } from "effect-lock/MemoryBackend"
+import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -656,6 +657,41 @@ describe("Memo, races", () => {
       assert.strictEqual(yield* here.get("k"), "value 2")
       yield* there.invalidate("k")
       assert.strictEqual(yield* here.get("k"), "value 3")
+    }).pipe(Effect.provide(MemoryLayer)))
+
+  it.effect("in memory: no longer than its time to live, also where the clock of this machine is set", () =>
+    Effect.gen(function*() {
+      const clock = yield* Clock.Clock
+      const wall = clock.currentTimeMillisUnsafe.bind(clock)
+      let shift = 0
+      clock.currentTimeMillisUnsafe = () => wall() + shift
+      for (const millis of [-86_400_000, 60_000]) {
+        const backend = yield* CacheBackend
+        let reads = 0
+        const counting: Service = {
+          ...backend,
+          lookups: {
+            ...backend.lookups,
+            getOrAcquire: (request) => Effect.suspend(() => (reads++, backend.lookups.getOrAcquire(request)))
+          }
+        }
+        const memo = yield* Memo.make({
+          name: `m${millis}`,
+          key: (key: string) => key,
+          lookup: (key) => Effect.succeed(key),
+          success: Schema.String,
+          timeToLive: "1 hour",
+          memory: { capacity: 10, timeToLive: "1 minute" }
+        }).pipe(Effect.provideService(CacheBackend, counting))
+        yield* memo.get("k")
+        yield* memo.get("k")
+        assert.strictEqual(reads, 1)
+        shift += millis
+        // Set forward, it may as well be that the machine slept.
+        if (millis < 0) yield* TestClock.adjust("2 minutes")
+        yield* memo.get("k")
+        assert.strictEqual(reads, 2)
+      }
     }).pipe(Effect.provide(MemoryLayer)))
 
   it.effect("in memory, built per call: one watcher, and nothing of what nobody can reach", () =>

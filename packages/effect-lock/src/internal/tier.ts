@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import type { CacheBackend } from "../CacheBackend.ts"
+import * as Deadline from "./deadline.ts"
 
 type Changed = (name: string | undefined, version: number) => void
 
@@ -26,9 +27,9 @@ export interface Limits {
 }
 
 export interface Tier<A, E> {
-  readonly get: (name: string, now: number) => Exit.Exit<A, E> | undefined
+  readonly get: (name: string, now: Deadline.Instant) => Exit.Exit<A, E> | undefined
   /** To be called when a lookup begins; the answer is to be called with what came of it, and keeps it if it may. */
-  readonly begin: (name: string) => (loaded: Loaded<A, E> | undefined, now: number) => void
+  readonly begin: (name: string) => (loaded: Loaded<A, E> | undefined, now: Deadline.Instant) => void
   /**
    * What is older than `version` is not kept, nor what is looked up now and proves
    * older; without a name this goes for all, whatever their version.
@@ -41,7 +42,8 @@ export interface Tier<A, E> {
 interface Kept<A, E> {
   readonly exit: Exit.Exit<A, E>
   readonly version: number
-  readonly until: number
+  readonly since: Deadline.Instant
+  readonly millis: number
 }
 
 /** `onChanged` comes after each `changed`. */
@@ -58,7 +60,7 @@ export const make = <A, E>({ capacity, timeToLiveMillis }: Limits, onChanged: Ch
       const found = kept.get(name)
       if (found === undefined) return undefined
       kept.delete(name)
-      if (now >= found.until) return undefined
+      if (Deadline.elapsed(found.since, now) >= found.millis) return undefined
       kept.set(name, found)
       return found.exit
     },
@@ -73,7 +75,7 @@ export const make = <A, E>({ capacity, timeToLiveMillis }: Limits, onChanged: Ch
         const millis = Math.min(timeToLiveMillis, loaded.freshMillis)
         if (millis <= 0) return
         kept.delete(name)
-        kept.set(name, { exit: loaded.exit, version: loaded.version, until: now + millis })
+        kept.set(name, { exit: loaded.exit, version: loaded.version, since: now, millis })
         if (kept.size <= capacity) return
         for (const oldest of kept.keys()) return void kept.delete(oldest)
       }
