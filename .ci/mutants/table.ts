@@ -702,7 +702,7 @@ export const mutants: ReadonlyArray<Mutant> = [
     name: "removes any version",
     ...lua(
       "compareAndRemove",
-      `if versionOf(redis.call("GETRANGE", KEYS[1], 0, 16)) ~= tonumber(ARGV[1]) then return "0" end`,
+      `if versionOf(textOf("GETRANGE", KEYS[1], 0, 16)) ~= tonumber(ARGV[1]) then return "0" end`,
       ""
     ),
     killedBy: values("values", "are removed only at the expected version")
