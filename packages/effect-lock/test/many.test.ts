@@ -75,6 +75,18 @@ describe("several locks, all or nothing", () => {
     }).pipe(Effect.provide(MemoryLayer))
   })
 
+  it.effect("what was released by hand leaves nothing behind in a long-lived scope", () =>
+    Effect.gen(function*() {
+      const scope = yield* Effect.scope
+      const kept: Array<number> = []
+      for (let time = 0; time < 20; time++) {
+        yield* Lock.acquireAll([])
+        for (const lease of yield* Lock.acquireAll(["a", "b"])) yield* lease.release
+        kept.push(scope.state._tag === "Open" ? scope.state.finalizers?.size ?? 1 : 0)
+      }
+      assert.strictEqual(kept.at(-1), kept[0])
+    }).pipe(Effect.scoped, Effect.provide(MemoryLayer)))
+
   it.effect("no keys are no locks", () =>
     Effect.gen(function*() {
       assert.strictEqual(yield* Lock.withLocks([])(Effect.succeed(42)), 42)

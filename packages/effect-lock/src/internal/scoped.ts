@@ -71,8 +71,15 @@ export const acquireAllInScope = <E>(
     const acquired = Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(begun(restore), (uses) => {
         undo = Effect.forEach(uses, endLogged, { concurrency: "unbounded", discard: true })
+        if (uses.length === 0) return Effect.succeed([])
         const group = Scope.forkUnsafe(parent, "parallel")
-        return Effect.forEach(uses, (use) => inScope(group, use))
+        let left = uses.length
+        // Released one by one, they leave nothing of the group in the caller's scope either.
+        const leave = Effect.suspend(() => --left === 0 ? Scope.close(group, Exit.void) : Effect.void)
+        return Effect.forEach(
+          uses,
+          (use) => Effect.tap(inScope(group, use), ({ scope }) => Scope.addFinalizer(scope, leave))
+        )
       })
     )
     return Effect.flatMap(
