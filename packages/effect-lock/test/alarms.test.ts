@@ -8,6 +8,7 @@ import * as Random from "effect/Random"
 import * as Scheduler from "effect/Scheduler"
 import * as TestClock from "effect/testing/TestClock"
 import * as Alarms from "../src/internal/alarms.ts"
+import { unhandled } from "./support.ts"
 
 describe("alarms", () => {
   it.effect.each([0, Date.UTC(2026, 10, 21)])(
@@ -37,17 +38,7 @@ describe("alarms", () => {
 
   it.live("go on ringing when one of them ends a fiber whose observer throws", () =>
     Effect.gen(function*() {
-      const thrown: Array<unknown> = []
-      const hear = (error: unknown) => thrown.push(error)
-      const others = process.listeners("unhandledRejection")
-      process.removeAllListeners("unhandledRejection")
-      process.on("unhandledRejection", hear)
-      yield* Effect.addFinalizer(() =>
-        Effect.sync(() => {
-          process.off("unhandledRejection", hear)
-          for (const other of others) process.on("unhandledRejection", other)
-        })
-      )
+      const thrown = yield* unhandled
       let wake = constVoid
       const clock: Clock.Clock = {
         ...Clock.Clock.defaultValue(),

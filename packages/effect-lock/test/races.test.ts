@@ -20,7 +20,7 @@ import * as Schedule from "effect/Schedule"
 import * as Scheduler from "effect/Scheduler"
 import * as Scope from "effect/Scope"
 import { TestClock } from "effect/testing"
-import { memoryWith, ownerOf, reasons, storeError } from "./support.ts"
+import { memoryWith, ownerOf, reasons, storeError, unhandled } from "./support.ts"
 
 const fork = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.forkChild(effect, { startImmediately: true })
 
@@ -50,6 +50,24 @@ describe("reentrant joins", () => {
       assert.isDefined(fiber.pollUnsafe(), "still running after the lease was over")
       assert.deepStrictEqual(reasons(yield* Fiber.await(fiber)), ["Fail LockLost"])
     }).pipe(Effect.provide(silentRenew)))
+
+  it.effect("that one is interrupted even if whoever awaits the loss throws when he is told", () =>
+    Effect.gen(function*() {
+      const thrown = yield* unhandled
+      const fiber = yield* fork(Effect.scoped(Effect.gen(function*() {
+        const lease = yield* Lock.acquire("k", brief)
+        Effect.runCallback(lease.lost, {
+          onExit: () => {
+            throw new Error("on purpose")
+          }
+        })
+        return yield* Lock.withLock("k", { reentrant: true })(Effect.never)
+      })))
+      yield* TestClock.adjust("5 seconds")
+      assert.isDefined(fiber.pollUnsafe(), "still running after the lease was over")
+      assert.deepStrictEqual(reasons(yield* Fiber.await(fiber)), ["Fail LockLost"])
+      assert.strictEqual(thrown.length, 1)
+    }).pipe(Effect.scoped, Effect.provide(silentRenew)))
 
   it.effect("what joined the lock in a daemon never runs beside the next holder", () =>
     Effect.gen(function*() {

@@ -35,3 +35,22 @@ export const reasons = (exit: Exit.Exit<unknown, unknown>): ReadonlyArray<string
 
 const tagOf = (value: unknown): string =>
   typeof value === "object" && value !== null && "_tag" in value ? String(value._tag) : String(value)
+
+/** What is thrown where nobody catches it, for as long as the scope lives. */
+export const unhandled = Effect.map(
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      const others = process.listeners("unhandledRejection")
+      const errors: Array<unknown> = []
+      process.removeAllListeners("unhandledRejection")
+      process.on("unhandledRejection", (error) => errors.push(error))
+      return { errors, others }
+    }),
+    ({ others }) =>
+      Effect.sync(() => {
+        process.removeAllListeners("unhandledRejection")
+        for (const other of others) process.on("unhandledRejection", other)
+      })
+  ),
+  ({ errors }): ReadonlyArray<unknown> => errors
+)

@@ -148,7 +148,7 @@ export const lostAt = (self: Tenure, now: Deadline.Instant, reason: LossReason):
   })
 }
 
-/** Declares the loss, tells everybody who asked to know, and interrupts the program. */
+/** Declares the loss, interrupts the programs, and tells everybody who asked to know. */
 export const declareLost = (self: Tenure, now: Deadline.Instant, reason: LossReason): LockLost => {
   const loss = self.loss ??= lostAt(self, now, reason)
   if (self.status === "held") {
@@ -156,8 +156,9 @@ export const declareLost = (self: Tenure, now: Deadline.Instant, reason: LossRea
     self.stopWatch()
     self.stopVerifying()
     Notices.forget(self.backend, self.token)
-    Deferred.doneUnsafe(self.lost, Effect.fail(loss))
+    // First, since who awaits the loss may throw in the very step in which he is told.
     for (const interrupt of self.programs) interrupt()
+    Deferred.doneUnsafe(self.lost, Effect.fail(loss))
   }
   return loss
 }
