@@ -7,6 +7,7 @@ import type { CacheBackend } from "effect-lock/CacheBackend"
 import * as Lock from "effect-lock/Lock"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as Queue from "effect/Queue"
 import { writeSync } from "node:fs"
 
@@ -54,7 +55,8 @@ const main = Effect.gen(function*() {
 // The parent is gone: nobody needs this process.
 process.stdin.once("end", () => process.exit(1))
 
-Effect.runPromise(main).then(
+// What is logged must not come between what is said.
+Effect.runPromise(Effect.provide(main, Logger.layer([Logger.withConsoleError(Logger.formatLogFmt)]))).then(
   () => process.exit(0),
   (cause: unknown) => {
     console.error(cause)
