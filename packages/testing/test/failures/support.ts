@@ -168,6 +168,6 @@ export const survive = (
   return Effect.andThen(
     Effect.scoped(test),
     // Looked at between timers of its own.
-    eventually("no timer and no socket is left", 5000, Effect.sync(() => resources() <= before))
+    eventually("no timer and no socket is left", 20_000, Effect.sync(() => resources() <= before))
   )
 }
