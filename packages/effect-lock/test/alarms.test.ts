@@ -3,6 +3,7 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import { constVoid } from "effect/Function"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Scheduler from "effect/Scheduler"
@@ -35,6 +36,24 @@ describe("alarms", () => {
         }
       })
   )
+
+  it.effect("ring after what was to end at the same moment and began before", () =>
+    Effect.gen(function*() {
+      const clock = yield* Clock.Clock
+      const context = yield* Effect.context<never>()
+      // One for which nobody sleeps yet, and one that is counted from a moment later.
+      for (const _ of [1, 2]) {
+        const ended: Array<string> = []
+        const slept = yield* Effect.forkChild(Effect.map(Effect.sleep(500), () => ended.push("sleep")), {
+          startImmediately: true
+        })
+        Alarms.set(clock, context, 500, () => ended.push("alarm"))
+        Alarms.set(clock, context, 5000, constVoid)
+        yield* TestClock.adjust(500)
+        yield* Fiber.await(slept)
+        assert.deepStrictEqual(ended, ["sleep", "alarm"])
+      }
+    }))
 
   it.live("go on ringing when one of them ends a fiber whose observer throws", () =>
     Effect.gen(function*() {

@@ -676,13 +676,13 @@ describe("what is left behind", () => {
       const first = yield* fork(lease.release)
       const second = yield* fork(lease.release)
       yield* fork(Fiber.interrupt(first))
-      yield* TestClock.adjust("400 millis")
+      yield* TestClock.adjust("500 millis")
       assert.deepStrictEqual(reasons(yield* Fiber.await(second)), ["Success"])
       assert.isUndefined(yield* ownerOf("k"))
     }).pipe(
       Effect.scoped,
       Effect.provide(memoryWith((leases) => ({
-        release: (key, token) => Effect.andThen(Effect.sleep("400 millis"), leases.release(key, token))
+        release: (key, token) => Effect.andThen(Effect.sleep("500 millis"), leases.release(key, token))
       })))
     ))
 })

@@ -70,8 +70,11 @@ const alarmsOf = (clock: Clock.Clock, scheduler: Scheduler.Scheduler): Alarms =>
 }
 
 // Far less than what whoever set an alarm may have rounded himself. A sum of fractions that were slept may end a
-// little beyond the moment that was meant, and a clock that is moved by hand would stop short of it.
+// little beyond the moment that was meant, and a clock that is moved by hand would stop short of it. Whole milliseconds
+// have no fraction to round: rung early, their alarm would come before what was asked for first, for the same moment.
 const ROUNDING = 1e-5
+
+const nap = (millis: number): number => Math.max(Number.isInteger(millis) ? millis : millis - ROUNDING, 0)
 
 const monotonic = ({ clock, origin }: Alarms): number => Number(clock.monotonicTimeNanosUnsafe() - origin) / 1e6
 
@@ -117,9 +120,9 @@ const sleep = (alarms: Alarms, now: number): void => {
   if (next === undefined) return
   const wakesAt = alarms.wakesAt = Math.min(next.at, now + Deadline.LONGEST)
   const run = Effect.runForkWith(alarms.context)
-  const nap = run(alarms.clock.sleep(Duration.millis(Math.max(wakesAt - now - ROUNDING, 0))))
+  const asleep = run(alarms.clock.sleep(Duration.millis(nap(wakesAt - now))))
   // A clock may not bother to sleep for next to nothing, but nothing rings in the step that sets it.
-  const sleeper = alarms.sleeper = nap.pollUnsafe() === undefined ? nap : run(Effect.yieldNow)
+  const sleeper = alarms.sleeper = asleep.pollUnsafe() === undefined ? asleep : run(Effect.yieldNow)
   sleeper.addObserver((exit) => {
     if (Exit.isFailure(exit) || alarms.sleeper !== sleeper) return
     // What it slept for is due, even if the timer woke a little early.
