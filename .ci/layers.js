@@ -18,7 +18,8 @@ const layers = {
       "internal/deadline",
       "internal/name",
       "internal/options",
-      "internal/process"
+      "internal/process",
+      "internal/restore"
     ],
     imports: ["values"]
   },

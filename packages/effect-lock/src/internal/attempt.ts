@@ -37,11 +37,11 @@ import { answerWithin, bounded } from "./bounded.ts"
 import * as Deadline from "./deadline.ts"
 import * as Holding from "./holding.ts"
 import type { Resolved } from "./options.ts"
+import type { Restore } from "./restore.ts"
 import * as Tenure from "./tenure.ts"
 import * as Token from "./token.ts"
 import * as Turnstile from "./turnstile.ts"
 
-type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 type Backend = CacheBackend["Service"]
 type Failure = LockTimeout | CacheBackendError
 

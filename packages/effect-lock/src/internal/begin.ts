@@ -18,9 +18,8 @@ import * as Logs from "./logs.ts"
 import * as Many from "./many.ts"
 import * as Options from "./options.ts"
 import { type Use, use } from "./release.ts"
+import type { Restore } from "./restore.ts"
 import * as Travel from "./travel.ts"
-
-type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
 /** Begins with one key; a lock that this logical thread holds is joined. */
 export const begin = (

@@ -7,9 +7,8 @@ import { LockLost } from "../LockError.ts"
 import * as Logs from "./logs.ts"
 import { runUnder } from "./program.ts"
 import type { Use } from "./release.ts"
+import type { Restore } from "./restore.ts"
 import * as Tenure from "./tenure.ts"
-
-type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
 /** Runs a block's program in a fiber that the loss of any lock can interrupt, then ends the use of the locks. */
 export const run = Effect.fnUntraced(function*<A, E, R>(

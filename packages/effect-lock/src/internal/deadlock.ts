@@ -28,10 +28,10 @@ import type { CacheBackend } from "../CacheBackend.ts"
 import type { Holder } from "../Holder.ts"
 import { type CacheBackendError, LockDeadlock } from "../LockError.ts"
 import * as Deadline from "./deadline.ts"
+import type { Restore } from "./restore.ts"
 import * as Tenure from "./tenure.ts"
 
 type Backend = CacheBackend["Service"]
-type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
 // Most waits for a lock inside another are over before the first look.
 const FIRST_LOOK = 200

@@ -17,12 +17,12 @@ import * as Held from "./held.ts"
 import { acquireOne, giveBack } from "./many.ts"
 import * as Options from "./options.ts"
 import { type Use, use } from "./release.ts"
+import type { Restore } from "./restore.ts"
 import { endLogged, inOrder, inScope, leaseOf, makeLease, type ScopedUse } from "./scoped.ts"
 import type { Tenure } from "./tenure.ts"
 import { traced } from "./traced.ts"
 import * as Watchdog from "./watchdog.ts"
 
-type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 type Backend = CacheBackend["Service"]
 
 /** What was found of one key: a use of its lock, unless somebody else holds it. */

@@ -39,6 +39,7 @@ import type { Resolved } from "./options.ts"
 import * as Outage from "./outage.ts"
 import { runUnder } from "./program.ts"
 import { endBy, FOREGROUND, release } from "./release.ts"
+import type { Restore } from "./restore.ts"
 import * as Stored from "./stored.ts"
 import * as Tenure from "./tenure.ts"
 import * as Turnstile from "./turnstile.ts"
@@ -84,7 +85,6 @@ export interface Loaded<A, E> {
 const notStored = <A, E>(exit: Exit.Exit<A, E>): Loaded<A, E> => ({ exit, version: 0, freshMillis: 0 })
 
 type Backend = CacheBackend["Service"]
-type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
 /** Above every version: no stored value is good enough. */
 const ANY = Number.MAX_SAFE_INTEGER

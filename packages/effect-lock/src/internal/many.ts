@@ -28,12 +28,12 @@ import * as Holding from "./holding.ts"
 import * as Logs from "./logs.ts"
 import type { Resolved } from "./options.ts"
 import type { Use } from "./release.ts"
+import type { Restore } from "./restore.ts"
 import * as Tenure from "./tenure.ts"
 import * as Token from "./token.ts"
 import * as Travel from "./travel.ts"
 import * as Turnstile from "./turnstile.ts"
 
-type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 type Backend = CacheBackend["Service"]
 type Failure = LockTimeout | LockDeadlock | CacheBackendError
 

@@ -3,9 +3,8 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Held from "./held.ts"
+import type { Restore } from "./restore.ts"
 import * as Tenure from "./tenure.ts"
-
-type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
 /** How a program under a lock ended, and whether its caller was interrupted meanwhile. */
 export interface Ended<A, E> {

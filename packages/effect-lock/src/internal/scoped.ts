@@ -12,12 +12,11 @@ import * as Held from "./held.ts"
 import * as Logs from "./logs.ts"
 import * as Options from "./options.ts"
 import type { Use } from "./release.ts"
+import type { Restore } from "./restore.ts"
 import * as Tenure from "./tenure.ts"
 import { traced } from "./traced.ts"
 import * as Travel from "./travel.ts"
 import * as Watchdog from "./watchdog.ts"
-
-type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
 /** A use that ends with the scope, or before. */
 export interface ScopedUse extends Use {

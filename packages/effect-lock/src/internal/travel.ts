@@ -26,12 +26,12 @@ import * as Deadline from "./deadline.ts"
 import * as Holding from "./holding.ts"
 import * as Logs from "./logs.ts"
 import type { Resolved } from "./options.ts"
+import type { Restore } from "./restore.ts"
 import * as Tenure from "./tenure.ts"
 import * as Token from "./token.ts"
 import * as Watchdog from "./watchdog.ts"
 
 type Backend = CacheBackend["Service"]
-type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
 /** Gives a lock away: to be called in an uninterruptible region, with its `restore`. */
 export const detach = Effect.fnUntraced(function*(

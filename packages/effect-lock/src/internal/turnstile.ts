@@ -12,6 +12,7 @@ import type { CacheBackend, Turn } from "../CacheBackend.ts"
 import type { Holder } from "../Holder.ts"
 import type { CacheBackendError } from "../LockError.ts"
 import * as Alarms from "./alarms.ts"
+import type { Restore } from "./restore.ts"
 
 /** The result of a lookup. */
 export type Result = Extract<Turn, { readonly _tag: "Settled" }>
@@ -140,7 +141,7 @@ export const wait = (
   line: Line,
   waiter: Waiter,
   millis: number,
-  restore: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  restore: Restore
 ): Effect.Effect<boolean> => {
   const turn = Effect.contextWith((context: Context.Context<never>) =>
     Effect.callback<void>((resume) => {
