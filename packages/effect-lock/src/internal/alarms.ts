@@ -98,13 +98,20 @@ export const stop = (alarm: Alarm): void => {
   if (status !== "set") return
   remove(alarms.heap, alarm)
   if (alarms.heap.length > 0 || alarms.isEnding) return
-  // Not at once: what stops the last alarm often sets another in the same turn.
   alarms.isEnding = true
+  haltAfter(alarms, MICROTASKS)
+}
+
+// What stops the last alarm often sets another in the same turn: whoever awaits the answer of a store asks it again,
+// behind some promises of its own. A new sleep would cost as much as the rest of its call.
+const MICROTASKS = 10
+
+const haltAfter = (alarms: Alarms, microtasks: number): void =>
   void Promise.resolve().then(() => {
+    if (alarms.heap.length === 0 && microtasks > 1) return haltAfter(alarms, microtasks - 1)
     alarms.isEnding = false
     if (alarms.heap.length === 0) halt(alarms)
   })
-}
 
 const halt = (alarms: Alarms): void => {
   const { sleeper } = alarms

@@ -63,7 +63,10 @@ export const find = (fiber: AnyFiber, backend: CacheBackend["Service"], key: str
   const own = marks.get(fiber)?.get(key)
   const handed = scope && marks.get(scope)?.get(key)
   const isHeld = (tenure: Tenure) => isLive(tenure) && tenure.backend === backend
-  return Option.getOrUndefined(HashMap.get(fiber.getRef(Held).tenures, key))?.find(isHeld) ??
+  const { tenures } = fiber.getRef(Held)
+  // Most fibers hold nothing, and to hash the key would be the dearest part.
+  const around = HashMap.isEmpty(tenures) ? undefined : Option.getOrUndefined(HashMap.get(tenures, key))
+  return around?.find(isHeld) ??
     own?.find((mark) => isHeld(mark.tenure))?.tenure ??
     // Another fiber that is alive and shares the scope is another thread.
     handed?.find((mark) => mark.fiber.pollUnsafe() !== undefined && isHeld(mark.tenure))?.tenure
