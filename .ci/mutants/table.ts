@@ -56,8 +56,8 @@ export const mutants: ReadonlyArray<Mutant> = [
     name: "counts the deadline from the answer, not from before the request",
     ...core(
       "internal/attempt",
-      "grant(answer.fencingToken, answer.remainingMillis, sentAt)",
-      "grant(answer.fencingToken, answer.remainingMillis, Tenure.instant(clock))"
+      "tenureOf(self, answer.fencingToken, answer.remainingMillis, sentAt)",
+      "tenureOf(self, answer.fencingToken, answer.remainingMillis, Tenure.instant(clock))"
     ),
     killedBy: block(
       "an acquire of unknown outcome",
@@ -200,7 +200,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "leaves the program running when the lock is lost",
-    ...core("internal/tenure", "for (const interrupt of self.programs) interrupt()", ""),
+    ...core("internal/tenure", "for (const program of self.programs.slice()) program.interruptUnsafe()", ""),
     killedBy: block(
       "told before lost",
       "when renewals are never answered, the program is interrupted a guard before the deadline"
@@ -218,7 +218,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   // Acquiring
   {
     name: "undoes nothing when an acquire fails or is interrupted",
-    ...core("internal/attempt", "return yield* Effect.onError(ask, abandon)", "return yield* ask"),
+    ...core("internal/attempt", "Exit.isFailure(exit) ? abandon(self) : undefined", "undefined"),
     killedBy: block("an acquire of unknown outcome", "is undone when the caller gives up")
   },
   {
@@ -245,8 +245,8 @@ export const mutants: ReadonlyArray<Mutant> = [
     name: "uses a token again that it has withdrawn",
     ...core(
       "internal/attempt",
-      "    token = Token.make()\n    mayHoldSomething = false\n",
-      "    mayHoldSomething = false\n"
+      "  self.token = Token.make()\n  self.mayHoldSomething = false\n",
+      "  self.mayHoldSomething = false\n"
     ),
     killedBy: block(
       "an acquire of unknown outcome",
@@ -458,7 +458,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "goes on renewing while it releases",
-    ...core("internal/release", `  self.status = "released"\n  self.stopWatch()\n`, ""),
+    ...core("internal/release", `  self.status = "released"\n  Tenure.stop(self)\n`, ""),
     killedBy: others(
       "redis-semaphore#205: a refresh that races the release reports a false loss",
       "a renewal that reaches the store after the release"
@@ -474,7 +474,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "renews when its timer was only too short",
-    ...core("internal/watchdog", "if (wait < renewIn) return watch(self, context, failures)\n", ""),
+    ...core("internal/watchdog", "if (wait < renewIn) return watch(self, failures)\n", ""),
     killedBy: races(
       "timers and rounding",
       "an endless lease that is not to be renewed is not, when the longest timer is over"
@@ -482,7 +482,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "overlooks a loss in the first step of the program",
-    ...core("internal/program", `if (tenure.status === "lost") interrupt()`, ""),
+    ...core("internal/program", `if (tenure.status === "lost") fiber.interruptUnsafe()`, ""),
     killedBy: races(
       "told before lost, once more",
       "a loss that is found in the first step of the program interrupts it"

@@ -24,7 +24,7 @@ import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import { absurd, identity } from "effect/Function"
+import { absurd } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Pull from "effect/Pull"
 import * as Random from "effect/Random"
@@ -60,7 +60,10 @@ export interface Spared<A> {
 
 /** What a caller asks of the store, and may get instead of the lock. */
 export interface Errand<A> {
-  readonly ask: (request: AcquireRequest) => Effect.Effect<Granted | Contended | Spared<A>, CacheBackendError>
+  readonly ask: (
+    request: AcquireRequest,
+    backend: Backend
+  ) => Effect.Effect<Granted | Contended | Spared<A>, CacheBackendError>
   readonly hear: (turn: Turn) => Exclude<Turn, { readonly _tag: "Settled" }> | Spared<A>
   /** Whether it hears a result as `Spared`. */
   readonly listens: boolean
@@ -81,40 +84,59 @@ export interface Outcome<A, B, R> {
  * turn, and passes the turn on. To be called in an uninterruptible region, with
  * its `restore`, in which the caller then arranges for the release.
  */
-export const run = Effect.fnUntraced(function*<A, B, R>(
+export const run = <A, B, R>(
   backend: Backend,
   key: string,
   options: Resolved,
   clock: Clock.Clock,
   restore: Restore,
   errand: Errand<A>,
-  { heard, withTurn }: Outcome<A, B, R>
-): Effect.fn.Return<B, Failure, R> {
-  const start = Tenure.instant(clock)
-  const turnstile = Turnstile.turnstileOf(backend)
-  // A single attempt waits for nobody, so it does not stand in line either.
-  if (options.waitMillis === 0) {
-    return yield* withTurn(
-      loop(backend, key, options, clock, restore, errand, start, Turnstile.makeLine(), false)
-    )
-  }
-  const standing = turnstile.get(key)
-  const line = standing ?? Turnstile.open(turnstile, key)
-  const { answers } = line
-  if (standing !== undefined) {
-    const waiter = Turnstile.join(standing, errand.listens, options.stealAfterMillis)
-    if (!(yield* Turnstile.wait(turnstile, key, line, waiter, options.waitMillis, restore))) {
-      const turn = waiter.result && errand.hear(waiter.result)
-      if (turn?._tag === "Spared") return yield* heard(turn.value)
-      const trouble = line.answers === answers ? line.trouble : undefined
-      return yield* trouble ?? timedOut(key, start, Tenure.instant(clock), line.holder)
-    }
-  }
-  return yield* Effect.onExitPrimitive(
-    withTurn(loop(backend, key, options, clock, restore, errand, start, line, line.answers > answers)),
-    () => Turnstile.leave(turnstile, key)
+  outcome: Outcome<A, B, R>
+): Effect.Effect<B, Failure, R> =>
+  Effect.suspend(() => {
+    const asked = { backend, key, options, clock, restore, errand, start: Tenure.instant(clock) }
+    // A single attempt waits for nobody, so it does not stand in line either.
+    if (options.waitMillis === 0) return outcome.withTurn(loop(asked, Turnstile.makeLine(), false))
+    const turnstile = Turnstile.turnstileOf(backend)
+    const line = turnstile.get(key)
+    return line === undefined
+      ? takeTurn(asked, turnstile, Turnstile.open(turnstile, key), false, outcome)
+      // Joined in the step in which it was looked up: a line that is left by its last exists no more.
+      : queue(asked, turnstile, line, Turnstile.join(line, errand.listens, options.stealAfterMillis), outcome)
+  })
+
+/** Runs the loop as whoever has the turn. */
+const takeTurn = <A, B, R>(
+  asked: Asked<A>,
+  turnstile: Turnstile.Turnstile,
+  line: Turnstile.Line,
+  answeredBefore: boolean,
+  { withTurn }: Outcome<A, B, R>
+): Effect.Effect<B, Failure, R> =>
+  Effect.onExitPrimitive(
+    withTurn(loop(asked, line, answeredBefore)),
+    () => Turnstile.leave(turnstile, asked.key)
   )
-})
+
+/** Stands in line until it has the turn, or there is nothing to wait for any more. */
+const queue = <A, B, R>(
+  asked: Asked<A>,
+  turnstile: Turnstile.Turnstile,
+  line: Turnstile.Line,
+  waiter: Turnstile.Waiter,
+  outcome: Outcome<A, B, R>
+): Effect.Effect<B, Failure, R> => {
+  const { clock, errand, key, options, restore, start } = asked
+  const { answers } = line
+  // No generator: there may be very many who wait.
+  return Effect.flatMap(Turnstile.wait(turnstile, key, line, waiter, options.waitMillis, restore), (hasTurn) => {
+    if (hasTurn) return takeTurn(asked, turnstile, line, line.answers > answers, outcome)
+    const turn = waiter.result && errand.hear(waiter.result)
+    if (turn?._tag === "Spared") return outcome.heard(turn.value)
+    const trouble = line.answers === answers ? line.trouble : undefined
+    return trouble ?? timedOut(key, start, Tenure.instant(clock), line.owner.holder)
+  })
+}
 
 /** The lock and nothing else. */
 export const acquire = (
@@ -123,143 +145,182 @@ export const acquire = (
   options: Resolved,
   clock: Clock.Clock,
   restore: Restore
-): Effect.Effect<Tenure.Tenure, Failure> => {
-  const errand: Errand<never> = {
-    ask: backend.leases.acquire,
-    hear: (turn) => turn._tag === "Settled" ? { _tag: "TryAgain" } : turn,
-    listens: false,
-    isPatient: true
-  }
-  return Effect.map(
-    run(backend, key, options, clock, restore, errand, { withTurn: identity, heard: absurd }),
-    (got) => "_tag" in got ? absurd(got.value) : got
-  )
+): Effect.Effect<Tenure.Tenure, Failure> => run(backend, key, options, clock, restore, theLock, onlyTheLock)
+
+const theLock: Errand<never> = {
+  ask: (request, { leases }) => leases.acquire(request),
+  hear: (turn) => turn._tag === "Settled" ? { _tag: "TryAgain" } : turn,
+  listens: false,
+  isPatient: true
 }
 
-const loop = Effect.fnUntraced(function*<A>(
-  backend: Backend,
-  key: string,
-  options: Resolved,
-  clock: Clock.Clock,
-  restore: Restore,
-  errand: Errand<A>,
-  start: Deadline.Instant,
+const onlyTheLock: Outcome<never, Tenure.Tenure, never> = {
+  withTurn: Effect.map((got) => "_tag" in got ? absurd(got.value) : got),
+  heard: absurd
+}
+
+/** What a caller asks for, from when it began. */
+interface Asked<A> {
+  readonly backend: Backend
+  readonly key: string
+  readonly options: Resolved
+  readonly clock: Clock.Clock
+  readonly restore: Restore
+  readonly errand: Errand<A>
+  readonly start: Deadline.Instant
+}
+
+/** One run of the loop. */
+interface Run<A> extends Asked<A>, Tenure.Request {
+  readonly line: Turnstile.Line
+  token: string
+  doubtUntil: number
+  mayHoldSomething: boolean
+  answered: boolean
+}
+
+const loop = <A>(
+  asked: Asked<A>,
   line: Turnstile.Line,
   answeredBefore: boolean
-): Effect.fn.Return<Tenure.Tenure | Spared<A>, Failure> {
-  const { capabilities, leases } = backend
-  const { leaseMillis, waitMillis } = options
-  const waits = waitMillis > 0
-  const holder = yield* Holding.holder(backend.identity, start.wall, options.metadata)
-  let token = Token.make()
-  let mayHoldSomething = false
-  let doubtUntil = -Infinity
-  let answered = answeredBefore
-  let step: Effect.Success<ReturnType<typeof stepOf>> | undefined
-
-  // Withdraws what this token may have in the store; what follows needs a new one. Its place in the queue
-  // may become a lease as long as the place lasts.
-  const abandon = () => {
-    const lastsMillis = waits ? TICKET + leaseMillis : leaseMillis
-    const undo = mayHoldSomething ? withdraw(backend, clock, key, token, lastsMillis, doubtUntil) : Effect.void
-    token = Token.make()
-    mayHoldSomething = false
-    doubtUntil = -Infinity
-    return undo
-  }
-
-  const grant = (fencingToken: number, remainingMillis: number, anchor: Deadline.Instant) =>
-    tenureOf({ backend, clock, key, token, fencingToken, holder, options, doubtUntil }, remainingMillis, anchor)
-
-  const giveUp = (now: Deadline.Instant): Failure =>
-    (answered ? undefined : line.trouble) ?? timedOut(key, start, now, line.holder)
-
-  const ask = Effect.gen(function*(): Effect.gen.Return<Tenure.Tenure | Spared<A>, Failure> {
-    while (true) {
-      const sentAt = Tenure.instant(clock)
-      const waitLeft = waitMillis - Deadline.elapsed(start, sentAt)
-      const patience = waits ? Math.max(waitLeft, 1) : Infinity
-      const withinMillis = Math.min(backend.timeLimitMillis, leaseMillis * 2 / 3, patience, TICKET)
-      const ticketMillis = waits ? Math.min(TICKET, patience + 1000) : 0
-      const stealAfterMillis = Turnstile.stealAfter(line, options.stealAfterMillis)
-      const request = errand.ask({ key, token, leaseMillis, withinMillis, ticketMillis, holder, stealAfterMillis })
-      const exit = yield* Effect.exit(restore(answerWithin(request, withinMillis, backend.name, "acquire")))
-      // Where nobody wakes us, or the store gave no answer, the schedule says when to look again.
-      let delay: number | undefined
-      if (Exit.isSuccess(exit)) {
-        const answer = exit.value
-        line.trouble = undefined
-        line.answers++
-        answered = true
-        if (answer._tag === "Spared") {
-          yield* abandon()
-          return answer
-        }
-        mayHoldSomething ||= answer._tag === "Granted" || waits
-        if (answer._tag === "Granted") {
-          const tenure = grant(answer.fencingToken, answer.remainingMillis, sentAt)
-          if (tenure !== undefined) return tenure
-          yield* abandon()
-        } else {
-          line.holder = answer.holder
-          if (capabilities.wakeUp === "push") delay = lookIn(answer, stealAfterMillis, yield* Random.next)
-        }
-      } else {
-        const error = Option.getOrUndefined(Cause.findErrorOption(exit.cause))
-        if (error === undefined || error.outcome === "Unknown") {
-          mayHoldSomething = true
-          doubtUntil = sentAt.monotonic + withinMillis
-        }
-        if (error === undefined || !error.retryable || !errand.isPatient) return yield* Effect.failCause(exit.cause)
-        line.trouble = error
-      }
-
-      if (!waits) return yield* giveUp(Tenure.instant(clock))
-      if (delay === undefined) {
-        step ??= yield* stepOf(options.retry)
-        delay = yield* restore(step(Tenure.instant(clock).wall))
-      }
-      const before = Tenure.instant(clock)
-      const left = waitMillis - Deadline.elapsed(start, before)
-      if (Deadline.isOver(left) || delay === undefined) return yield* giveUp(before)
-      const wait = Deadline.timer(Math.min(delay, left))
-      const message = yield* restore(bounded(leases.awaitTurn(key, token), wait, () => lookAgain))
-      const turn = errand.hear(message)
-      const now = Tenure.instant(clock)
-      if (turn._tag === "Spared") {
-        if (message._tag === "Settled") yield* Turnstile.tell(line, message)
-        // Whoever settled dropped the ticket too. Only a request without an answer may still do something.
-        if (doubtUntil > now.monotonic) yield* abandon()
-        return turn
-      }
-      if (turn._tag === "HandedOver") {
-        const { fencingToken, monotonicMillis, remainingMillis } = turn
-        // The wall clock of then, by that of the last request: this machine may have slept since.
-        const wall = sentAt.wall + monotonicMillis - sentAt.monotonic
-        const tenure = grant(fencingToken, remainingMillis, { monotonic: monotonicMillis, wall })
-        if (tenure !== undefined) return tenure
-        yield* abandon()
-      }
-      if (Deadline.isOver(waitMillis - Deadline.elapsed(start, now))) return yield* giveUp(now)
+): Effect.Effect<Tenure.Tenure | Spared<A>, Failure> =>
+  Effect.withFiber((fiber) => {
+    const { backend, options: { metadata }, start } = asked
+    // Field by field: an object that is spread into another is slow to make.
+    const self: Run<A> = {
+      backend,
+      key: asked.key,
+      options: asked.options,
+      clock: asked.clock,
+      restore: asked.restore,
+      errand: asked.errand,
+      start,
+      line,
+      holder: Holding.holder(fiber, backend.identity, start.wall, metadata),
+      context: fiber.context,
+      token: Token.make(),
+      mayHoldSomething: false,
+      doubtUntil: -Infinity,
+      answered: answeredBefore
     }
+    // However it ends without a tenure: timed out, refused, interrupted, by a bug in the backend or in the schedule.
+    return Effect.onExitPrimitive(ask(self), (exit) => Exit.isFailure(exit) ? abandon(self) : undefined)
   })
 
-  // However it ends without a tenure: timed out, refused, interrupted, by a bug in the backend or in the schedule.
-  return yield* Effect.onError(ask, abandon)
+/**
+ * Withdraws what this token may have in the store; what follows needs a new one.
+ * Its place in the queue may become a lease as long as the place lasts.
+ */
+const abandon = <A>(self: Run<A>): Effect.Effect<void> => {
+  const { backend, clock, doubtUntil, key, mayHoldSomething, options: { leaseMillis, waitMillis }, token } = self
+  self.token = Token.make()
+  self.mayHoldSomething = false
+  self.doubtUntil = -Infinity
+  const lastsMillis = waitMillis > 0 ? TICKET + leaseMillis : leaseMillis
+  return mayHoldSomething ? withdraw(backend, clock, key, token, lastsMillis, doubtUntil) : Effect.void
+}
+
+const giveUp = <A>({ answered, key, line, start }: Run<A>, now: Deadline.Instant): Failure =>
+  (answered ? undefined : line.trouble) ?? timedOut(key, start, now, line.owner.holder)
+
+// A generator function made for each call would get a prototype and a hidden class of its own each time, which only a
+// full collection takes away, and all that it refers to with them.
+const ask = Effect.fnUntraced(function*<A>(self: Run<A>): Effect.fn.Return<Tenure.Tenure | Spared<A>, Failure> {
+  const { backend, clock, errand, holder, key, line, options, restore, start } = self
+  const { leaseMillis, waitMillis } = options
+  const waits = waitMillis > 0
+  let step: Effect.Success<ReturnType<typeof stepOf>> | undefined
+
+  while (true) {
+    const sentAt = Tenure.instant(clock)
+    const waitLeft = waitMillis - Deadline.elapsed(start, sentAt)
+    const patience = waits ? Math.max(waitLeft, 1) : Infinity
+    const withinMillis = Math.min(backend.timeLimitMillis, leaseMillis * 2 / 3, patience, TICKET)
+    const ticketMillis = waits ? Math.min(TICKET, patience + 1000) : 0
+    const stealAfterMillis = Turnstile.stealAfter(line, options.stealAfterMillis)
+    const request = errand.ask({
+      key,
+      token: self.token,
+      leaseMillis,
+      withinMillis,
+      ticketMillis,
+      holder,
+      stealAfterMillis
+    }, backend)
+    const exit = yield* Effect.exit(restore(answerWithin(request, withinMillis, backend.name, "acquire")))
+    // Where nobody wakes us, or the store gave no answer, the schedule says when to look again.
+    let delay: number | undefined
+    if (Exit.isSuccess(exit)) {
+      const answer = exit.value
+      line.trouble = undefined
+      line.answers++
+      self.answered = true
+      if (answer._tag === "Spared") {
+        yield* abandon(self)
+        return answer
+      }
+      self.mayHoldSomething ||= answer._tag === "Granted" || waits
+      if (answer._tag === "Granted") {
+        const tenure = tenureOf(self, answer.fencingToken, answer.remainingMillis, sentAt)
+        if (tenure !== undefined) return tenure
+        yield* abandon(self)
+      } else {
+        line.owner = answer
+        if (backend.capabilities.wakeUp === "push") delay = lookIn(answer, stealAfterMillis, yield* Random.next)
+      }
+    } else {
+      const error = Option.getOrUndefined(Cause.findErrorOption(exit.cause))
+      if (error === undefined || error.outcome === "Unknown") {
+        self.mayHoldSomething = true
+        self.doubtUntil = sentAt.monotonic + withinMillis
+      }
+      if (error === undefined || !error.retryable || !errand.isPatient) return yield* Effect.failCause(exit.cause)
+      line.trouble = error
+    }
+
+    if (!waits) return yield* giveUp(self, Tenure.instant(clock))
+    if (delay === undefined) {
+      step ??= yield* stepOf(options.retry)
+      delay = yield* restore(step(Tenure.instant(clock).wall))
+    }
+    const before = Tenure.instant(clock)
+    const left = waitMillis - Deadline.elapsed(start, before)
+    if (Deadline.isOver(left) || delay === undefined) return yield* giveUp(self, before)
+    const wait = Deadline.timer(Math.min(delay, left))
+    const message = yield* restore(bounded(backend.leases.awaitTurn(key, self.token), wait, () => lookAgain))
+    const turn = errand.hear(message)
+    const now = Tenure.instant(clock)
+    if (turn._tag === "Spared") {
+      if (message._tag === "Settled") yield* Turnstile.tell(line, message)
+      // Whoever settled dropped the ticket too. Only a request without an answer may still do something.
+      if (self.doubtUntil > now.monotonic) yield* abandon(self)
+      return turn
+    }
+    if (turn._tag === "HandedOver") {
+      const { fencingToken, monotonicMillis, remainingMillis } = turn
+      // The wall clock of then, by that of the last request: this machine may have slept since.
+      const wall = sentAt.wall + monotonicMillis - sentAt.monotonic
+      const tenure = tenureOf(self, fencingToken, remainingMillis, { monotonic: monotonicMillis, wall })
+      if (tenure !== undefined) return tenure
+      yield* abandon(self)
+    }
+    if (Deadline.isOver(waitMillis - Deadline.elapsed(start, now))) return yield* giveUp(self, now)
+  }
 })
 
 /** What a grant is, unless too little is left of it to be worth holding. */
 export const tenureOf = (
-  grant: Omit<Tenure.Grant, "since">,
+  request: Tenure.Request,
+  fencingToken: number,
   remainingMillis: number,
   anchor: Deadline.Instant
 ): Tenure.Tenure | undefined => {
-  const { backend, clock, options: { leaseMillis } } = grant
+  const { backend, clock, options: { leaseMillis } } = request
   const since = Tenure.instant(clock)
   // Whatever the store says: one whose clock was set back says more than was asked for.
   const lifetime = Deadline.lifetime(Math.min(remainingMillis, leaseMillis), backend.capabilities.granularityMillis)
   return Deadline.isWorthHolding(lifetime - Deadline.elapsed(anchor, since), leaseMillis)
-    ? Tenure.make({ ...grant, since }, anchor, lifetime)
+    ? Tenure.make(request, fencingToken, since, anchor, lifetime)
     : undefined
 }
 

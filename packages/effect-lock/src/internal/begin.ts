@@ -1,4 +1,5 @@
 /** From a key and options to the use of a lock: what is asked of whom, and whether it is held here already. */
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
@@ -36,8 +37,7 @@ export const begin = (
     if (held !== undefined) {
       return resolved.reentrant ? Effect.succeed(use(held)) : Effect.die(new LockReentered({ key }))
     }
-    const others = Held.all(fiber, backend)
-    return Effect.clockWith((clock) => Many.acquireOne(backend, key, resolved, clock, restore, others))
+    return Many.acquireOne(backend, key, resolved, fiber.getRef(Clock.Clock), restore, Held.all(fiber, backend))
   })
 
 /** Begins with a lock that another owner gave away. */

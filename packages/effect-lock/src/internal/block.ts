@@ -1,4 +1,5 @@
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -17,18 +18,21 @@ export const run = Effect.fnUntraced(function*<A, E, R>(
   restore: Restore
 ): Effect.fn.Return<A, E | LockLost, R> {
   const { exit, interrupted } = yield* runUnder(uses.map(({ tenure }) => tenure), program, restore, true)
-  const late = uses.map(({ tenure }) => Math.max(0, -Tenure.left(tenure, Tenure.instant(tenure.clock))))
+  const endedAt = Tenure.instant(yield* Clock.Clock)
   const ends = uses.length === 1
     ? [yield* Effect.exit(uses[0]!.end)]
     : yield* Effect.forEach(uses, ({ end }) => Effect.exit(end), { concurrency: "unbounded" })
   const losses: Array<LockLost> = []
-  for (const [i, ended] of ends.entries()) {
+  for (let i = 0; i < ends.length; i++) {
+    const ended = ends[i]!
     if (Exit.isSuccess(ended)) continue
+    const { tenure } = uses[i]!
     const failure = Option.getOrUndefined(Cause.findErrorOption(ended.cause))
     if (failure?._tag === "LockLost") {
-      losses.push(late[i]! > 0 ? new LockLost({ ...failure, lateBy: Duration.millis(late[i]!) }) : failure)
+      const late = -Tenure.left(tenure, endedAt)
+      losses.push(late > 0 ? new LockLost({ ...failure, lateBy: Duration.millis(late) }) : failure)
     } else {
-      yield* Logs.unreleased(uses[i]!.tenure, ended.cause)
+      yield* Logs.unreleased(tenure, ended.cause)
     }
   }
   if (losses.length === 0) return yield* exit

@@ -72,13 +72,16 @@ export const find = (fiber: AnyFiber, backend: CacheBackend["Service"], key: str
     handed?.find((mark) => mark.fiber.pollUnsafe() !== undefined && isHeld(mark.tenure))?.tenure
 }
 
+const NOTHING: ReadonlyArray<Tenure> = []
+
 /** All that the logical thread of this fiber holds in this store. */
 export const all = (fiber: AnyFiber, backend: CacheBackend["Service"]): ReadonlyArray<Tenure> => {
   const scope = Context.getOrUndefined(fiber.context, Scope.Scope)
   const around = fiber.getRef(Held).tenures
-  const marked = [marks.get(fiber), scope && marks.get(scope)]
-  if (HashMap.isEmpty(around) && marked.every((on) => on === undefined || on.size === 0)) return []
-  const keys = new Set([...HashMap.keys(around), ...marked.flatMap((on) => Array.from(on?.keys() ?? []))])
+  const own = marks.get(fiber)
+  const handed = scope && marks.get(scope)
+  if (HashMap.isEmpty(around) && !own?.size && !handed?.size) return NOTHING
+  const keys = new Set([...HashMap.keys(around), ...own?.keys() ?? [], ...handed?.keys() ?? []])
   return Array.from(keys, (key) => find(fiber, backend, key)).filter((tenure) => tenure !== undefined)
 }
 

@@ -14,7 +14,7 @@ export const hold = (
   log: (tenure: Tenure) => Effect.Effect<void> = Logs.acquired
 ): Effect.Effect<Use> =>
   Effect.withFiber((fiber) => {
-    Logs.onLoss(tenure, fiber)
+    tenure.onLoss = Logs.onLoss
     tenure.isDebugging = Logs.isDebugging(fiber)
     const held = Effect.as(Watchdog.start(tenure), use(tenure))
     return tenure.isDebugging ? Effect.tap(held, () => log(tenure)) : held

@@ -1,16 +1,16 @@
 import * as DateTime from "effect/DateTime"
-import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
 import type { Holder, Identity } from "../Holder.ts"
 
-type Metadata = Holder["metadata"]
-
 /** What a holder says about itself that asks for a lock now, in this fiber. */
-export const holder = (identity: Identity, wall: number, metadata: Metadata): Effect.Effect<Holder> =>
-  Effect.withFiber(({ cache: { span } }) => {
-    const since = DateTime.makeUnsafe(wall)
-    return Effect.succeed(
-      span !== undefined && span.sampled
-        ? { ...identity, since, traceId: span.traceId, spanId: span.spanId, metadata }
-        : { ...identity, since, metadata }
-    )
-  })
+export const holder = (
+  { cache: { span } }: Fiber.Fiber<unknown, unknown>,
+  identity: Identity,
+  wall: number,
+  metadata: Holder["metadata"]
+): Holder => {
+  const since = DateTime.makeUnsafe(wall)
+  return span !== undefined && span.sampled
+    ? { ...identity, since, traceId: span.traceId, spanId: span.spanId, metadata }
+    : { ...identity, since, metadata }
+}

@@ -64,10 +64,8 @@ export const lost = (tenure: Tenure): Effect.Effect<void> =>
     : say(Effect.logError(`effect-lock: ${tenure.loss.message}`), about(tenure))
 
 /** Logs the loss when it is declared, by whomever, in the name of the fiber that acquired. */
-export const onLoss = (tenure: Tenure, { context }: AnyFiber): void => {
-  tenure.programs.add(() => {
-    if (tenure.loss?.reason !== "Detached") Effect.runForkWith(context)(lost(tenure))
-  })
+export const onLoss = (tenure: Tenure): void => {
+  if (tenure.loss?.reason !== "Detached") Effect.runForkWith(tenure.context)(lost(tenure))
 }
 
 /** How a release failed. A loss was logged when it was declared. */

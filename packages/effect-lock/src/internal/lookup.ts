@@ -200,7 +200,7 @@ const compute = Effect.fnUntraced(function*<K, A, E, R>(
 ): Effect.fn.Return<Loaded<A, E> | undefined, never, R> {
   const began = Tenure.instant(clock)
   const line = Turnstile.turnstileOf(tenure.backend).get(tenure.key)
-  if (line !== undefined) line.holder = Option.some(tenure.holder)
+  if (line !== undefined) line.owner = { holder: Option.some(tenure.holder) }
   tenure.uses++
   yield* Watchdog.start(tenure)
   // Within the program: a lookup that throws must not leave the lock to a watchdog without an owner.

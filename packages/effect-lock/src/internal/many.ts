@@ -78,7 +78,8 @@ const acquireAtOnce = Effect.fnUntraced(function*(
 ): Effect.fn.Return<ReadonlyArray<Use> | NoneGranted | undefined, CacheBackendError> {
   const { leaseMillis, metadata, waitMillis } = options
   const sentAt = Tenure.instant(clock)
-  const holder = yield* Holding.holder(backend.identity, sentAt.wall, metadata)
+  const fiber = yield* Effect.fiber
+  const holder = Holding.holder(fiber, backend.identity, sentAt.wall, metadata)
   const locks = keys.map((key) => ({ key, token: Token.make() }))
   const request = acquireAll({ locks, leaseMillis, withinMillis, holder })
   const abandon = (doubtUntil: number) =>
@@ -99,7 +100,8 @@ const acquireAtOnce = Effect.fnUntraced(function*(
   if (answer._tag === "NoneGranted") return answer
   const tenures = answer.grants.map(({ fencingToken, remainingMillis }, i) =>
     Attempt.tenureOf(
-      { backend, clock, ...locks[i]!, fencingToken, holder, options, doubtUntil: -Infinity },
+      { backend, clock, context: fiber.context, ...locks[i]!, holder, options, doubtUntil: -Infinity },
+      fencingToken,
       remainingMillis,
       sentAt
     )

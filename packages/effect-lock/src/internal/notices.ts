@@ -6,25 +6,20 @@
 import * as Effect from "effect/Effect"
 import * as Scope from "effect/Scope"
 import type { CacheBackend, Notice } from "../CacheBackend.ts"
+import * as Tenure from "./tenure.ts"
 
-type Backend = CacheBackend["Service"]
+const listening = new WeakSet<CacheBackend["Service"]>()
 
-/** What to do when a token is named. */
-type Hearers = Map<string, (notice: Notice) => void>
-
-const hearers = new WeakMap<Backend, Hearers>()
-
-/** Listens for a token, from the first one on for as long as the backend lives. */
-export const listen = (backend: Backend, token: string, hear: (notice: Notice) => void): Effect.Effect<void> => {
-  const known = hearers.get(backend)
-  if (known !== undefined) {
-    known.set(token, hear)
-    return Effect.void
-  }
-  const first: Hearers = new Map([[token, hear]])
-  hearers.set(backend, first)
-  return Scope.provide(backend.leases.watchNotices((token, notice) => first.get(token)?.(notice)), backend.scope)
+/** Has the holders of a store hear what is said of their locks, from the first one on for as long as the store lives. */
+export const listen = (
+  backend: CacheBackend["Service"],
+  hear: (tenure: Tenure.Tenure, notice: Notice) => void
+): Effect.Effect<void> => {
+  if (listening.has(backend)) return Effect.void
+  listening.add(backend)
+  const watch = backend.leases.watchNotices((token, notice) => {
+    const tenure = Tenure.byToken(backend, token)
+    if (tenure !== undefined) hear(tenure, notice)
+  })
+  return Scope.provide(watch, backend.scope)
 }
-
-/** Nobody listens for this token any more. */
-export const forget = (backend: Backend, token: string): void => void hearers.get(backend)?.delete(token)

@@ -41,8 +41,11 @@ const millis = (
   bound: string,
   most: number = Deadline.LONGEST
 ): number => {
-  const parsed = Duration.fromInput(input)
-  const value = Option.isNone(parsed) || Number.isNaN(input) ? NaN : Duration.toMillis(parsed.value)
+  // Parsed only where there is something to parse: each call has its options, and most of them are milliseconds.
+  const value = typeof input === "number" ? input : Option.match(Duration.fromInput(input), {
+    onNone: () => NaN,
+    onSome: Duration.toMillis
+  })
   // Not "value < least": NaN must fail too.
   if (!(value >= least) || (value > most && value !== Infinity)) {
     throw new InvalidOption({ option, value: show(input), bound })
@@ -72,7 +75,10 @@ export const duration = (option: string, input: Duration.Input): number =>
 export const timeToLive = (input: Duration.Input): number =>
   millis("timeToLive", input, 1, "between 1 millisecond and 100 years, or Infinity", CENTURY)
 
-const metadata = (record: { readonly [name: string]: string }) => {
+const NONE = {}
+
+const metadata = (record: LockOptions["metadata"]): Resolved["metadata"] => {
+  if (record === undefined) return NONE
   const text = JSON.stringify(record)
   const bound = `a record of strings, at most ${METADATA_LIMIT} characters of JSON`
   if (text.length > METADATA_LIMIT) {
@@ -118,7 +124,7 @@ const resolveNow = (defaults: LockOptions, options: LockOptions): Resolved => ({
   retry: options.retry ?? defaults.retry ?? Backoff.retry,
   autoRenew: options.autoRenew ?? defaults.autoRenew ?? true,
   reentrant: options.reentrant ?? defaults.reentrant ?? false,
-  metadata: metadata(options.metadata ?? defaults.metadata ?? {}),
+  metadata: metadata(options.metadata ?? defaults.metadata),
   token: options.token === undefined ? undefined : ownToken(options.token)
 })
 

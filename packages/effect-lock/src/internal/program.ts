@@ -25,8 +25,10 @@ export const runUnder = <A, E, R>(
 ): Effect.Effect<Ended<A, E>, never, R> =>
   Effect.contextWith((context: Context.Context<R>) =>
     Effect.withFiber((parent) => {
-      if (tenures.some((tenure) => Tenure.check(tenure, Tenure.instant(tenure.clock)) !== undefined)) {
-        return Effect.succeed({ exit: Exit.interrupt(), interrupted: false })
+      for (const tenure of tenures) {
+        if (Tenure.check(tenure, Tenure.instant(tenure.clock)) !== undefined) {
+          return Effect.succeed({ exit: Exit.interrupt(), interrupted: false })
+        }
       }
       // Not as a child: it is waited for in any case, and a set of children that comes and goes is dear.
       const fiber = Effect.runForkWith(context)(Held.during(program, parent, tenures))
@@ -43,16 +45,17 @@ const awaitEnd = Effect.fnUntraced(function*<A, E>(
   restore: Restore,
   endsWithLock: boolean
 ): Effect.fn.Return<Ended<A, E>> {
-  const interrupt = () => fiber.interruptUnsafe()
   if (endsWithLock) {
     for (const tenure of tenures) {
-      tenure.programs.add(interrupt)
-      if (tenure.status === "lost") interrupt()
+      tenure.programs.push(fiber)
+      if (tenure.status === "lost") fiber.interruptUnsafe()
     }
   }
   const interrupted = Exit.isFailure(yield* Effect.exit(restore(Fiber.await(fiber))))
-  if (interrupted) interrupt()
+  if (interrupted) fiber.interruptUnsafe()
   const exit = yield* Fiber.await(fiber)
-  for (const tenure of tenures) tenure.programs.delete(interrupt)
+  if (endsWithLock) {
+    for (const { programs } of tenures) programs.splice(programs.indexOf(fiber), 1)
+  }
   return { exit, interrupted }
 })

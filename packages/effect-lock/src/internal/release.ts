@@ -11,7 +11,6 @@ import { untilAcknowledged, withdraw } from "./attempt.ts"
 import { answerWithin } from "./bounded.ts"
 import * as Deadline from "./deadline.ts"
 import * as Logs from "./logs.ts"
-import * as Notices from "./notices.ts"
 import * as Tenure from "./tenure.ts"
 
 // With what closing the backend waits for, a process that is asked to stop does so within a second.
@@ -48,11 +47,16 @@ export const release = (
   self: Tenure.Tenure
 ): Effect.Effect<void, LockLost | CacheBackendError> =>
   Effect.suspend(() => {
-    if (self.closing !== undefined) return Deferred.await(self.closing)
-    const closing = self.closing = Deferred.makeUnsafe()
+    if (self.release === "under way") return Deferred.await(self.releasing ??= Deferred.makeUnsafe())
+    if (self.release !== undefined) return self.release
+    self.release = "under way"
     const { backend, key, token } = self
     const call = answerWithin(backend.leases.release(key, token), FOREGROUND, backend.name, "release")
-    const ended = Effect.onExit(Effect.asVoid(endBy(self, call)), (exit) => Deferred.done(closing, exit))
+    const ended = Effect.onExitPrimitive(Effect.asVoid(endBy(self, call)), (exit) => {
+      self.release = exit
+      if (self.releasing !== undefined) Deferred.doneUnsafe(self.releasing, exit)
+      return undefined
+    })
     return self.isDebugging ? Effect.tap(ended, () => Logs.released(self)) : ended
   })
 
@@ -75,9 +79,7 @@ export const endBy = Effect.fnUntraced(function*<A extends { readonly _tag: stri
   }
   // Before the request: a renewal that is under way must not report a loss that is only this release.
   self.status = "released"
-  self.stopWatch()
-  self.stopVerifying()
-  Notices.forget(backend, token)
+  Tenure.stop(self)
   const exit = yield* Effect.exit(call)
   const now = Tenure.instant(clock)
   // Whatever the store answered: a request whose answer was lost may be granted again, or was after the release was done.

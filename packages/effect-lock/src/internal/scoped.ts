@@ -1,6 +1,5 @@
 /** Locks that are held until a scope closes, and the leases that their holders have of them. */
 import * as Context from "effect/Context"
-import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -142,7 +141,7 @@ export const makeLease = (use: ScopedUse): Lease => {
     renew: (options) => renew(tenure, options),
     release: Effect.ensuring(end, Scope.close(scope, Exit.void)),
     detach: detach(use),
-    lost: Deferred.await(tenure.lost),
+    lost: Tenure.awaitLoss(tenure),
     revoked: Tenure.awaitRevocation(tenure),
     guard: (step) => guard(tenure, step)
   }

@@ -20,17 +20,20 @@
  * 6. Once released, nothing is declared lost and no answer counts.
  */
 import type * as Clock from "effect/Clock"
+import type * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
 import { constVoid } from "effect/Function"
 import * as Semaphore from "effect/Semaphore"
 import type { CacheBackend } from "../CacheBackend.ts"
 import type { Holder } from "../Holder.ts"
 import { type CacheBackendError, LockLost, type LossReason } from "../LockError.ts"
+import * as Alarms from "./alarms.ts"
 import * as Deadline from "./deadline.ts"
-import * as Notices from "./notices.ts"
 import type { Resolved } from "./options.ts"
 
 export const instant = (clock: Clock.Clock): Deadline.Instant => ({
@@ -38,23 +41,26 @@ export const instant = (clock: Clock.Clock): Deadline.Instant => ({
   wall: clock.currentTimeMillisUnsafe()
 })
 
-/** What never changes while the lock is held. */
-export interface Grant {
+/** Who asked for what, of whom. It never changes while the lock is held. */
+export interface Request {
   readonly backend: CacheBackend["Service"]
   readonly clock: Clock.Clock
+  /** Of whoever acquired it: in this, it is renewed. */
+  readonly context: Context.Context<never>
   readonly key: string
   readonly token: string
-  readonly fencingToken: number
   readonly holder: Holder
   readonly options: Resolved
-  /** When it was granted, for `maxHold`. */
-  readonly since: Deadline.Instant
   /** Until when, on the monotonic clock, an earlier request of this token may still be executed. */
   readonly doubtUntil: number
 }
 
-export interface Tenure extends Grant {
-  readonly lost: Deferred.Deferred<never, LockLost>
+export interface Tenure extends Request {
+  readonly fencingToken: number
+  /** When it was granted, for `maxHold`. */
+  readonly since: Deadline.Instant
+  /** Made when somebody asks to be told. */
+  lost: Deferred.Deferred<never, LockLost> | undefined
   status: "held" | "lost" | "released"
   loss: LockLost | undefined
   anchor: Deadline.Instant
@@ -77,49 +83,106 @@ export interface Tenure extends Grant {
   lastsUntil: number
   /** Renewals are sent one after the other, so that their answers come in the order of their effects. */
   renewing: Semaphore.Semaphore | undefined
-  /** Ends the watchdog, whatever it is about. */
-  stopWatch: () => void
-  /** Ends the question whether what a notice says is true. */
-  stopVerifying: () => void
-  /** Interrupt the programs that run under the lock. */
-  readonly programs: Set<() => void>
+  /** Says that it was lost. */
+  onLoss: (self: Tenure) => void
+  /** What the watchdog is about: the next thing to do, or a renewal. */
+  alarm: Alarms.Alarm | undefined
+  renewal: Fiber.Fiber<unknown, unknown> | undefined
+  /** The question whether what a notice says is true. */
+  verification: Fiber.Fiber<unknown, unknown> | undefined
+  /** Its place among those of its store that are held, or -1. */
+  place: number
+  /** The programs that run under the lock. */
+  readonly programs: Array<Fiber.Fiber<unknown, unknown>>
   /** How many use it: the one who acquired it, and those who joined. The last to leave releases. */
   uses: number
   /** Whether it is said when it is released, because it was when it was acquired. */
   isDebugging: boolean
-  closing: Deferred.Deferred<void, LockLost | CacheBackendError> | undefined
+  /** How the release ended, and who waits for that while it is under way. */
+  release: Exit.Exit<void, LockLost | CacheBackendError> | "under way" | undefined
+  releasing: Deferred.Deferred<void, LockLost | CacheBackendError> | undefined
 }
 
 // Field by field: an object that is spread into another is slow to make, and each hold makes one.
-export const make = (grant: Grant, anchor: Deadline.Instant, lifetime: number): Tenure => ({
-  backend: grant.backend,
-  clock: grant.clock,
-  key: grant.key,
-  token: grant.token,
-  fencingToken: grant.fencingToken,
-  holder: grant.holder,
-  options: grant.options,
-  since: grant.since,
-  doubtUntil: grant.doubtUntil,
-  lost: Deferred.makeUnsafe(),
+export const make = (
+  request: Request,
+  fencingToken: number,
+  since: Deadline.Instant,
+  anchor: Deadline.Instant,
+  lifetime: number
+): Tenure => ({
+  backend: request.backend,
+  clock: request.clock,
+  context: request.context,
+  key: request.key,
+  token: request.token,
+  holder: request.holder,
+  options: request.options,
+  doubtUntil: request.doubtUntil,
+  fencingToken,
+  since,
+  lost: undefined,
   status: "held",
   loss: undefined,
   anchor,
   lifetime,
-  leaseMillis: grant.options.leaseMillis,
+  leaseMillis: request.options.leaseMillis,
   unconfirmed: false,
   capMillis: Infinity,
   revocation: undefined,
   revoked: undefined,
-  lastsUntil: Math.max(grant.since.monotonic, grant.doubtUntil) + grant.options.leaseMillis,
+  lastsUntil: Math.max(since.monotonic, request.doubtUntil) + request.options.leaseMillis,
   renewing: undefined,
-  stopWatch: constVoid,
-  stopVerifying: constVoid,
-  programs: new Set(),
+  onLoss: constVoid,
+  alarm: undefined,
+  renewal: undefined,
+  verification: undefined,
+  place: -1,
+  programs: [],
   uses: 0,
   isDebugging: false,
-  closing: undefined
+  release: undefined,
+  releasing: undefined
 })
+
+// Lists that are searched, and no maps: the store says something of few locks, while each one comes and goes. And of a
+// map in which entries come and go, each former table keeps the next alive, until a full collection.
+const held = new WeakMap<CacheBackend["Service"], Array<Tenure>>()
+
+/** The one of a store that has this token, while it is held. */
+export const byToken = (backend: CacheBackend["Service"], token: string): Tenure | undefined =>
+  held.get(backend)?.find((tenure) => tenure.token === token)
+
+/** Found by its token from now on. */
+export const enlist = (self: Tenure): void => {
+  let tenures = held.get(self.backend)
+  if (tenures === undefined) held.set(self.backend, tenures = [])
+  self.place = tenures.push(self) - 1
+}
+
+const strike = (self: Tenure): void => {
+  const { backend, place } = self
+  const tenures = held.get(backend)
+  if (tenures === undefined || place < 0) return
+  self.place = -1
+  const last = tenures.pop()!
+  if (last === self) return
+  tenures[place] = last
+  last.place = place
+}
+
+/** Ends what the watchdog is about. */
+export const stopWatch = ({ alarm, renewal }: Tenure): void => {
+  if (alarm !== undefined) Alarms.stop(alarm)
+  renewal?.interruptUnsafe()
+}
+
+/** Ends all that keeps it. */
+export const stop = (self: Tenure): void => {
+  stopWatch(self)
+  self.verification?.interruptUnsafe()
+  strike(self)
+}
 
 /** The permit to renew. Most tenures end before their first renewal. */
 export const renewing = (self: Tenure): Semaphore.Semaphore => self.renewing ??= Semaphore.makeUnsafe(1)
@@ -153,12 +216,11 @@ export const declareLost = (self: Tenure, now: Deadline.Instant, reason: LossRea
   const loss = self.loss ??= lostAt(self, now, reason)
   if (self.status === "held") {
     self.status = "lost"
-    self.stopWatch()
-    self.stopVerifying()
-    Notices.forget(self.backend, self.token)
-    // First, since who awaits the loss may throw in the very step in which he is told.
-    for (const interrupt of self.programs) interrupt()
-    Deferred.doneUnsafe(self.lost, Effect.fail(loss))
+    stop(self)
+    self.onLoss(self)
+    // First, since who awaits the loss may throw in the very step in which he is told. One that ends leaves the list.
+    for (const program of self.programs.slice()) program.interruptUnsafe()
+    if (self.lost !== undefined) Deferred.doneUnsafe(self.lost, Effect.fail(loss))
   }
   return loss
 }
@@ -227,6 +289,14 @@ export const revoke = (self: Tenure, sentAt: Deadline.Instant, revokedMillis: nu
   self.revocation = { deadline, until, graceMillis: revokedMillis }
   if (self.revoked !== undefined) Deferred.doneUnsafe(self.revoked, Effect.succeed(deadline))
 }
+
+/** Fails when the loss is declared. */
+export const awaitLoss = (self: Tenure): Effect.Effect<never, LockLost> =>
+  Effect.suspend(() =>
+    self.status === "lost" && self.loss !== undefined
+      ? self.loss
+      : Deferred.await(self.lost ??= Deferred.makeUnsafe())
+  )
 
 /** Completes when the store has been asked for the lock, with the end of the time that is left for it. */
 export const awaitRevocation = (self: Tenure): Effect.Effect<DateTime.Utc> =>

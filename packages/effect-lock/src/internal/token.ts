@@ -2,21 +2,20 @@
 import * as SecureRandom from "effect/crypto/SecureRandom"
 
 const SIZE = 16
-const hex = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"))
+const COUNT = 128
+const hex = (byte: number): string => byte.toString(16).padStart(2, "0")
 
 // Asking the system for randomness costs the same for many tokens as for one, and more than all else about a token.
-let pool: Uint8Array = new Uint8Array(0)
+let pool = ""
 let used = 0
 
 /** A token of 128 bits that nobody can guess or repeat, unlike what `Random` gives, which tests may seed. */
 export const make = (): string => {
   if (used === pool.length) {
-    pool = bytes(SIZE * 128)
+    pool = Array.from(bytes(SIZE * COUNT), hex).join("")
     used = 0
   }
-  let token = ""
-  for (const end = used + SIZE; used < end; used++) token += hex[pool[used]!]
-  return token
+  return pool.slice(used, used += 2 * SIZE)
 }
 
 const inUse = new WeakMap<object, Set<string>>()

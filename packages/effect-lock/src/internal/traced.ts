@@ -7,9 +7,12 @@ export const traced = <A, E, R>(
   name: string,
   key: string | undefined,
   self: Effect.Effect<A, E, R>
-): Effect.Effect<A, E, R> => {
-  const options = { attributes: key === undefined ? {} : { "lock.key": key }, captureStackTrace: false }
-  return Effect.contextWith((context: Context.Context<R>) =>
-    Context.getOrUndefined(context, Tracer.Tracer) === undefined ? self : Effect.withSpan(self, name, options)
+): Effect.Effect<A, E, R> =>
+  Effect.contextWith((context: Context.Context<R>) =>
+    Context.getOrUndefined(context, Tracer.Tracer) === undefined
+      ? self
+      : Effect.withSpan(self, name, {
+        attributes: key === undefined ? {} : { "lock.key": key },
+        captureStackTrace: false
+      })
   )
-}

@@ -73,7 +73,8 @@ export const take = Effect.fnUntraced(function*(
   const { leaseMillis } = options
   const newToken = options.token ?? Token.make()
   const start = Tenure.instant(clock)
-  const holder = yield* Holding.holder(backend.identity, start.wall, options.metadata)
+  const fiber = yield* Effect.fiber
+  const holder = Holding.holder(fiber, backend.identity, start.wall, options.metadata)
   let sentAt = start
   let doubtUntil = -Infinity
 
@@ -109,20 +110,9 @@ export const take = Effect.fnUntraced(function*(
   }
   const remaining = Math.min(answer.remainingMillis, leaseMillis)
   const lifetime = Deadline.lifetime(remaining, backend.capabilities.granularityMillis)
-  const { fencingToken } = answer
   // No request is in doubt: done once, it finds its own grant or another token, and changes nothing.
-  const grant = {
-    backend,
-    clock,
-    key,
-    token: newToken,
-    fencingToken,
-    holder,
-    options,
-    since: now,
-    doubtUntil: -Infinity
-  }
-  const tenure = Tenure.make(grant, sentAt, lifetime)
+  const taken = { backend, clock, context: fiber.context, key, token: newToken, holder, options, doubtUntil: -Infinity }
+  const tenure = Tenure.make(taken, answer.fencingToken, now, sentAt, lifetime)
   const lost = Tenure.check(tenure, now)
   if (lost === undefined) return tenure
   yield* undo

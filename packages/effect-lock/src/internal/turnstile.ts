@@ -32,7 +32,7 @@ export interface Waiter {
 export interface Line {
   readonly waiters: Set<Waiter>
   /** What the store last said to whoever had the turn, for those who never get to ask it themselves. */
-  holder: Option.Option<Holder>
+  owner: { readonly holder: Option.Option<Holder> }
   trouble: CacheBackendError | undefined
   /** How often the store gave a definite answer. */
   answers: number
@@ -54,9 +54,11 @@ export const turnstileOf = (backend: CacheBackend["Service"]): Turnstile => {
   return turnstile
 }
 
+const NOBODY = { holder: Option.none() }
+
 export const makeLine = (): Line => ({
   waiters: new Set(),
-  holder: Option.none(),
+  owner: NOBODY,
   trouble: undefined,
   answers: 0,
   era: 0,

@@ -125,8 +125,8 @@ const renewInTurn = Effect.fnUntraced(function*(self: Tenure.Tenure, failures: n
 })
 
 /** Plans the next thing to do while the lock is held: to renew, or to tell the holder. */
-const watch = (self: Tenure.Tenure, context: Context.Context<never>, failures: number): void => {
-  const { clock, options } = self
+const watch = (self: Tenure.Tenure, failures: number): void => {
+  const { clock, context, options } = self
   if (self.status !== "held") return
   const random = Context.get(context, Random.Random).nextDoubleUnsafe()
   const now = Tenure.instant(clock)
@@ -136,28 +136,28 @@ const watch = (self: Tenure.Tenure, context: Context.Context<never>, failures: n
     ? Deadline.renewAfter(Tenure.left(self, now), random)
     : Deadline.backoff(self.leaseMillis, failures, random)
   const wait = Math.min(renewIn, Tenure.leftUntilTold(self, now), Deadline.LONGEST)
-  const alarm = Alarms.set(clock, context, Deadline.timer(wait), () => {
+  self.alarm = Alarms.set(clock, context, Deadline.timer(wait), () => {
     if (Tenure.check(self, Tenure.instant(clock)) !== undefined) return
     // The loss is due before the renewal, but a timer may wake a little early.
-    if (wait < renewIn) return watch(self, context, failures)
-    const renewal = Effect.runForkWith(context)(renewInTurn(self, failures))
-    self.stopWatch = () => renewal.interruptUnsafe()
+    if (wait < renewIn) return watch(self, failures)
+    const renewal = self.renewal = Effect.runForkWith(context)(renewInTurn(self, failures))
     renewal.addObserver((exit) => {
-      if (Exit.isSuccess(exit)) watch(self, context, exit.value)
+      if (Exit.isSuccess(exit)) watch(self, exit.value)
     })
   })
-  self.stopWatch = () => Alarms.stop(alarm)
+}
+
+const hear = (self: Tenure.Tenure, notice: Notice): void => {
+  self.verification?.interruptUnsafe()
+  self.verification = Effect.runForkWith(self.context)(Effect.ignoreCause(verifyPatiently(self, notice)))
 }
 
 /** Starts the watchdog, or starts it anew after the deadline was moved by hand. */
 export const start = (self: Tenure.Tenure): Effect.Effect<void> =>
-  Effect.contextWith((context: Context.Context<never>) => {
-    self.stopWatch()
-    watch(self, context, 0)
-    const hear = (notice: Notice) => {
-      self.stopVerifying()
-      const verifying = Effect.runForkWith(context)(Effect.ignoreCause(verifyPatiently(self, notice)))
-      self.stopVerifying = () => verifying.interruptUnsafe()
-    }
-    return self.status === "held" ? Notices.listen(self.backend, self.token, hear) : Effect.void
+  Effect.suspend(() => {
+    Tenure.stopWatch(self)
+    watch(self, 0)
+    if (self.status !== "held") return Effect.void
+    if (self.place < 0) Tenure.enlist(self)
+    return Notices.listen(self.backend, hear)
   })

@@ -184,7 +184,10 @@ export const make = (
                 remainingMillis: fromMillis(first),
                 queuedAhead: Number(second),
                 heldMillis: Number(third),
-                holder: Holder.fromText(rest)
+                // Read when somebody asks for it, which is seldom.
+                get holder() {
+                  return Holder.fromText(rest)
+                }
               })
             }
             if (tag === "closed") return gate.refuse("acquire", Number(micros), Number(first))
