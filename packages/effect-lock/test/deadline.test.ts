@@ -38,6 +38,26 @@ describe("deadline", () => {
     )
   })
 
+  it.prop("renewals are in step by a step at most, and never late", [Millis, Millis, Schema.Finite], ([
+    now,
+    millis,
+    seed
+  ]) => {
+    const lease = millis + 100
+    const after = Deadline.renewAfter(lease, Math.abs(seed % 1))
+    const inStep = Deadline.inStep(now, after, lease)
+    assert.isAtMost(inStep, after + 1e-6)
+    assert.isAbove(inStep, after - lease / 300 - 1e-6)
+    const steps = (now + inStep) / (lease / 300)
+    assert.closeTo(steps, Math.round(steps), 1e-6)
+  })
+
+  it("an endless lease is in no step, nor is what is due at once", () => {
+    assert.strictEqual(Deadline.inStep(5, Infinity, Infinity), Infinity)
+    assert.strictEqual(Deadline.inStep(5, Infinity, 1000), Infinity)
+    assert.strictEqual(Deadline.inStep(5, 3, 3000), 3)
+  })
+
   it.prop("back-off is never longer than a tenth of the lease", [Millis], ([lease]) => {
     for (let failures = 0; failures < 40; failures++) {
       assert.isAtMost(Deadline.backoff(lease, failures, 0.99), lease / 10)

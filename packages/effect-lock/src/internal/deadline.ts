@@ -57,6 +57,19 @@ export const isWorthHolding = (leftMillis: number, leaseMillis: number): boolean
 /** When to renew: a third of the lease, give or take a tenth, so that many holders do not renew in step. */
 export const renewAfter = (lifetimeMillis: number, random: number): number => lifetimeMillis / 3 * (0.9 + 0.2 * random)
 
+/**
+ * What is due soon after the same moment is done at that moment: one turn and
+ * one write for the renewals of many locks costs a fraction of one for each. The
+ * moments are a three-hundredth of the lease apart, a hundredth of the time
+ * between two renewals, and each process has its own.
+ */
+export const inStep = (now: number, afterMillis: number, leaseMillis: number): number => {
+  const step = leaseMillis / 300
+  return afterMillis > 2 * step && afterMillis < Infinity
+    ? Math.floor((now + afterMillis) / step) * step - now
+    : afterMillis
+}
+
 /** How long one renewal may take, so that a lost reply leaves time for another try. */
 export const renewalLimit = (leftMillis: number): number => Math.max(leftMillis / 3, Math.min(leftMillis, 20))
 

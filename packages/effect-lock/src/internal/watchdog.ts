@@ -133,7 +133,7 @@ const watch = (self: Tenure.Tenure, failures: number): void => {
   const renewIn = !options.autoRenew || Tenure.isFinal(self)
     ? Infinity
     : failures === 0
-    ? Deadline.renewAfter(Tenure.left(self, now), random)
+    ? Deadline.inStep(now.monotonic, Deadline.renewAfter(Tenure.left(self, now), random), self.leaseMillis)
     : Deadline.backoff(self.leaseMillis, failures, random)
   const wait = Math.min(renewIn, Tenure.leftUntilTold(self, now), Deadline.LONGEST)
   self.alarm = Alarms.set(clock, context, Deadline.timer(wait), () => {
