@@ -30,7 +30,7 @@ export const listing = (name: string): string => {
 
 export const listingFile = (name: string): string => join(root, "packages", name, "api.txt")
 
-main(import.meta.url, () => {
-  build()
+main(import.meta.url, async () => {
+  await build()
   for (const name of packages) writeFileSync(listingFile(name), listing(name))
 })

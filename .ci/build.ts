@@ -1,16 +1,17 @@
 /** Builds the packages into their `dist` folders, from nothing, so that no file of a removed module is left. */
-import { readFileSync, rmSync, writeFileSync } from "node:fs"
+import { rmSync } from "node:fs"
 import { join } from "node:path"
-import { filesIn, main, packages, root, run } from "./packages.ts"
-import { annotate } from "./pure.ts"
+import { bundle } from "./bundle.ts"
+import { main, packages, root, run } from "./packages.ts"
 
-export const build = (): void => {
-  const folders = packages.map((name) => join(root, "packages", name, "dist"))
-  for (const folder of folders) rmSync(folder, { recursive: true, force: true })
+const dist = (name: string): string => join(root, "packages", name, "dist")
+
+export const build = async (): Promise<void> => {
+  for (const name of packages) rmSync(dist(name), { recursive: true, force: true })
+  // The declarations; of testing the scripts too, for it starts processes with files of its own.
   run("tsc", ["-b", ".ci/tsconfig.packages.json"])
-  for (const file of folders.flatMap((folder) => filesIn(folder, ".js").map((file) => join(folder, file)))) {
-    writeFileSync(file, annotate(readFileSync(file, "utf8")))
-  }
+  await bundle("effect-lock", dist("effect-lock"))
+  await bundle("redis", dist("redis"))
 }
 
 main(import.meta.url, build)

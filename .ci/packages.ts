@@ -46,10 +46,10 @@ export const pnpm = (args: ReadonlyArray<string>, cwd: string): string => {
 }
 
 /** Runs a script's work if it was started as a program; what went wrong is said without a stack. */
-export const main = (url: string, work: () => void): void => {
+export const main = async (url: string, work: () => void | Promise<void>): Promise<void> => {
   if (url !== pathToFileURL(process.argv[1] ?? "").href) return
   try {
-    work()
+    await work()
   } catch (cause) {
     console.error(cause instanceof Error ? cause.message : cause)
     process.exitCode = 1

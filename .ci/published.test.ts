@@ -3,6 +3,7 @@ import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { rolldown } from "rolldown"
 import { listing, listingFile } from "./api.ts"
 import { build } from "./build.ts"
 import { packages, pnpm, root, run } from "./packages.ts"
@@ -77,6 +78,36 @@ console.log(await import("effect-lock/internal/deadline").catch((error) => error
     assert.strictEqual(
       run("node", ["entries.js"], { cwd: project }),
       "true\ntrue\ntrue\nERR_PACKAGE_PATH_NOT_EXPORTED\n"
+    )
+  })
+
+  it("a bundle has what is used, whether it is imported from the package or from the module", async () => {
+    const bundled = async (importing: string) => {
+      write("bundled.js", `${importing}\nexport const { withLock } = Lock`)
+      const build = await rolldown({ input: join(project, "bundled.js"), external: /^effect\//, logLevel: "silent" })
+      const { output: [{ code }] } = await build.generate()
+      return code
+    }
+    const fromModule = await bundled(`import * as Lock from "effect-lock/Lock"`)
+    assert.include(fromModule, "class extends")
+    assert.notMatch(fromModule, /memo/i)
+    assert.strictEqual((await bundled(`import { Lock } from "effect-lock"`)).length, fromModule.length)
+  })
+
+  it("what goes wrong is shown where it is in the sources", () => {
+    write(
+      "wrong.js",
+      `import * as Lock from "effect-lock/Lock"
+try {
+  Lock.wrap(() => {}, { name: "" })
+} catch (error) {
+  console.log(error.stack)
+}
+`
+    )
+    assert.match(
+      run("node", ["--enable-source-maps", "wrong.js"], { cwd: project }),
+      /effect-lock\/src\/internal\/wrap\.ts:\d+:\d+/
     )
   })
 

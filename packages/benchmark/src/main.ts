@@ -111,7 +111,7 @@ const write = (results: Results) => {
 }
 
 const main = Effect.gen(function*() {
-  build()
+  yield* Effect.promise(build)
   const server = yield* RedisServer.start()
   pinServer(server.pid)
   if (flags.guard) return yield* checkBounds(server.port)

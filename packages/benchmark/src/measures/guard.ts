@@ -6,7 +6,7 @@ import { type Lock, times } from "../lock.ts"
 import { effectLock, effectLockMemory } from "../locks/effectLock.ts"
 import * as Server from "../server.ts"
 import { take } from "./hits.ts"
-import { sizes } from "./loading.ts"
+import { modulesWith, sizes } from "./loading.ts"
 import { bytesPerWaiter } from "./waiting.ts"
 
 const TIMES = 200
@@ -96,7 +96,7 @@ export const guard: Measure = {
     const { port } = setting
     const counts = [...await lockCounts(port), ...await memoCounts(port)]
     const memory = await effectLockMemory.open({ port, leaseMillis: LEASE })
-    const lock = sizes["effect-lock/Lock"]()
+    const memoModules = modulesWith("effect-lock/Lock").filter((file) => MEMO.test(file))
     return [
       ...counts,
       figure("allocated.cycle", "effect-lock, memory", await allocated(memory)),
@@ -105,11 +105,11 @@ export const guard: Measure = {
         "effect-lock, memory",
         await bytesPerWaiter({ ...setting, subject: effectLockMemory.name }, 5000)
       ),
-      figure("size.lock", "effect-lock/Lock", lock.bytes),
-      figure("size.withLock", "withLock alone", sizes["withLock alone"]().bytes),
-      figure("size.withLockAndMemoize", "withLock and memoize", sizes["withLock and memoize"]().bytes),
-      figure("size.redis", "@effect-lock/redis", sizes["@effect-lock/redis"]().bytes),
-      figure("size.memoModulesOfLock", "effect-lock/Lock", lock.modules.filter((file) => MEMO.test(file)).length)
+      figure("size.lock", "effect-lock/Lock", sizes["effect-lock/Lock"]()),
+      figure("size.withLock", "withLock alone", sizes["withLock alone"]()),
+      figure("size.withLockAndMemoize", "withLock and memoize", sizes["withLock and memoize"]()),
+      figure("size.redis", "@effect-lock/redis", sizes["@effect-lock/redis"]()),
+      figure("size.memoModulesOfLock", "effect-lock/Lock", memoModules.length)
     ]
   }
 }

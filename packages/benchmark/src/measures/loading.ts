@@ -5,8 +5,9 @@ import { fileURLToPath } from "node:url"
 import { type Figure, figure, type Measure } from "../figure.ts"
 import { spread } from "../statistics.ts"
 
-// Where the libraries are found.
+// Where the libraries are found as they are published, and our own as they are written.
 const folder = fileURLToPath(new URL(".", import.meta.url))
+const sources = fileURLToPath(new URL("..", import.meta.url))
 
 interface Bundle {
   readonly bytes: number
@@ -17,12 +18,22 @@ interface Bundle {
 
 const importStatement = /import[^;"]*"[^"]*";/g
 
-/** What a bundler keeps of some exports, minified, without what is in `without` and the modules of Node. */
-export const bundle = (contents: string, without: ReadonlyArray<string>): Bundle => {
+/** A minified bundle, without what is in `without` and the modules of Node. */
+const bundle = (
+  contents: string,
+  { from = folder, whole = false, without }: {
+    readonly without: ReadonlyArray<string>
+    readonly from?: string
+    /** With what is not used, too. */
+    readonly whole?: boolean
+  }
+): Bundle => {
   const { metafile, outputFiles } = buildSync({
-    stdin: { contents, resolveDir: folder },
+    stdin: { contents, resolveDir: from },
     bundle: true,
     minify: true,
+    treeShaking: !whole,
+    ignoreAnnotations: whole,
     format: "esm",
     platform: "node",
     target: "node20",
@@ -43,17 +54,19 @@ export const bundle = (contents: string, without: ReadonlyArray<string>): Bundle
 
 const driver = ["effect", "ioredis"]
 
+const sizeOf = (contents: string, without = driver): number => bundle(contents, { without }).bytes
+
 const all = (name: string): string => `export * from "${name}"`
 
 const withLock = `export { withLock } from "effect-lock/Lock"`
 
 export const sizes = {
-  "withLock alone": () => bundle(withLock, driver),
-  "withLock and memoize": () => bundle(`${withLock}; export { memoize } from "effect-lock/Memo"`, driver),
-  "effect-lock/Lock": () => bundle(all("effect-lock/Lock"), driver),
-  "effect-lock/Memo": () => bundle(all("effect-lock/Memo"), driver),
-  "effect-lock": () => bundle(all("effect-lock"), driver),
-  "@effect-lock/redis": () => bundle(all("@effect-lock/redis"), [...driver, "effect-lock"])
+  "withLock alone": () => sizeOf(withLock),
+  "withLock and memoize": () => sizeOf(`${withLock}; export { memoize } from "effect-lock/Memo"`),
+  "effect-lock/Lock": () => sizeOf(all("effect-lock/Lock")),
+  "effect-lock/Memo": () => sizeOf(all("effect-lock/Memo")),
+  "effect-lock": () => sizeOf(all("effect-lock")),
+  "@effect-lock/redis": () => sizeOf(all("@effect-lock/redis"), [...driver, "effect-lock"])
 }
 
 export const size: Measure = {
@@ -62,11 +75,15 @@ export const size: Measure = {
   run: () => {
     const peers = ["redlock", "redis-semaphore", "@verrou/core", "async-cache-dedupe", "bentocache"]
     return Promise.resolve([
-      ...Object.entries(sizes).map(([name, of]) => figure("size.bytes", name, of().bytes)),
-      ...peers.map((name) => figure("size.bytes", name, bundle(all(name), driver).bytes))
+      ...Object.entries(sizes).map(([name, of]) => figure("size.bytes", name, of())),
+      ...peers.map((name) => figure("size.bytes", name, sizeOf(all(name))))
     ])
   }
 }
+
+/** The modules that come along with one of them: of the sources, for the built files have several of them in one. */
+export const modulesWith = (name: string): ReadonlyArray<string> =>
+  bundle(all(name), { without: driver, from: sources }).modules
 
 /** Milliseconds and bytes of the heap that importing `name` costs, after what is in `first`. */
 const importOnce = (name: string, first: ReadonlyArray<string>) => {
@@ -97,7 +114,11 @@ export const importing: Measure = {
       ...alone.map((name) => ({ name, subject: name, first: [] })),
       ...own.map((name) => ({ name, subject: name, first: [] })),
       // What they add to a program that has Effect.
-      ...own.map((name) => ({ name, subject: `${name} after Effect`, first: bundle(all(name), driver).outside }))
+      ...own.map((name) => ({
+        name,
+        subject: `${name} after Effect`,
+        first: bundle(all(name), { without: driver, whole: true }).outside
+      }))
     ]
     const figures: Array<Figure> = []
     for (const { first, name, subject } of imports) {

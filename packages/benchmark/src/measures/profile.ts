@@ -1,17 +1,41 @@
 /** Where the time of a cycle goes: what each module computes itself, of what this process computes. */
-import { Session } from "node:inspector/promises"
+import { existsSync, readFileSync } from "node:fs"
+import { type Runtime, Session } from "node:inspector/promises"
+import { SourceMap } from "node:module"
+import { fileURLToPath } from "node:url"
 import { memo, memoMemory } from "../caches/memo.ts"
 import { type Figure, figure, type Measure } from "../figure.ts"
 import { times } from "../lock.ts"
 import { effectLock, effectLockMemory } from "../locks/effectLock.ts"
 import { take } from "./hits.ts"
 
+const maps = new Map<string, SourceMap | undefined>()
+
+const mapOf = (url: string): SourceMap | undefined => {
+  if (!maps.has(url)) {
+    const file = `${fileURLToPath(url)}.map`
+    maps.set(url, existsSync(file) ? new SourceMap(JSON.parse(readFileSync(file, "utf8"))) : undefined)
+  }
+  return maps.get(url)
+}
+
+type Frame = Runtime.CallFrame
+
+/** Our own modules by their sources: several of them are in one file. */
+const sourceOf = ({ columnNumber, lineNumber, url }: Frame): string | undefined => {
+  const entry = mapOf(url)?.findEntry(lineNumber, columnNumber)
+  if (entry === undefined || !("originalSource" in entry)) return undefined
+  const [, name, module] = /([\w-]+)\/src\/(.*)$/.exec(entry.originalSource) ?? []
+  return name === undefined ? undefined : `${name}/${module}`
+}
+
 // The last of a path says whose it is and which. What has no path is native: its name says what it does.
-const moduleOf = (url: string, functionName: string): string => {
+const moduleOf = (frame: Frame): string => {
+  const { functionName, url } = frame
   if (url === "") return functionName.startsWith("(") ? functionName : `${functionName} (native)`
   if (url.startsWith("node:")) return "Node"
   const [, name = "this benchmark"] = /.*\/node_modules\/(.*)$/.exec(url) ?? []
-  return name.replace("/dist/", "/").replace("/built/", "/")
+  return sourceOf(frame) ?? name.replace("/dist/", "/").replace("/built/", "/")
 }
 
 const profiled = async (
@@ -32,9 +56,9 @@ const profiled = async (
   const self = new Map<string, number>()
   let total = 0
   samples.forEach((id, i) => {
-    const { functionName, url } = frames.get(id)!
-    if (functionName === "(idle)") return
-    const name = moduleOf(url, functionName)
+    const frame = frames.get(id)!
+    if (frame.functionName === "(idle)") return
+    const name = moduleOf(frame)
     self.set(name, (self.get(name) ?? 0) + timeDeltas[i]!)
     total += timeDeltas[i]!
   })
