@@ -5,18 +5,17 @@
  */
 import { readdirSync } from "node:fs"
 import { join } from "node:path"
-import { type CodeSplittingGroup, type Plugin, rolldown } from "rolldown"
+import { type Plugin, rolldown } from "rolldown"
 import { root } from "./packages.ts"
 import { annotatePure } from "./pure.ts"
 
 /**
- * What goes into a file of `internal` together with all that it imports and no file before has. The rest goes where it
- * is needed.
+ * What goes into a file of `internal`, with all that it imports and that no file before has: a further module costs less
+ * there than a file. But memos, and what loads modules of Effect that locks do without, are for those who ask for them.
  */
-const groups: { readonly [name: string]: Array<CodeSplittingGroup> } = {
+const groups = {
   "effect-lock": [
-    // Whoever needs names, and no memo, is not to load the memo for them.
-    { name: "internal/lock", test: /\/src\/(Lock|internal\/name)\.ts$/, priority: 2 },
+    { name: "internal/lock", test: /\/src\/(Fence|Lock|LockKey|MemoryBackend|OptimisticLock)\.ts$/, priority: 2 },
     { name: "internal/memo", test: /\/src\/Memo\.ts$/, priority: 1 }
   ],
   redis: [{ name: "internal/redis", test: /\/src\/RedisBackend\.ts$/ }]
@@ -32,7 +31,7 @@ const barrel: Plugin = {
 }
 
 /** Builds the scripts of a package into `folder`. */
-export const bundle = async (name: "effect-lock" | "redis", folder: string): Promise<void> => {
+export const bundle = async (name: keyof typeof groups, folder: string): Promise<void> => {
   const src = join(root, "packages", name, "src")
   const modules = readdirSync(src).filter((file) => file.endsWith(".ts"))
   const build = await rolldown({
@@ -50,7 +49,7 @@ export const bundle = async (name: "effect-lock" | "redis", folder: string): Pro
     comments: { jsdoc: false },
     minifyInternalExports: false,
     sourcemap: true,
-    codeSplitting: { groups: groups[name] ?? [] }
+    codeSplitting: { groups: groups[name] }
   })
   await build.close()
 }

@@ -11,7 +11,10 @@ const pid = (): { readonly pid?: number } => {
 }
 
 /** What is known of this process on every platform. */
-export const identity: Effect.Effect<Identity> = Effect.map(
-  Effect.option(Config.String("OTEL_SERVICE_NAME")),
-  (service) => Option.isSome(service) && service.value !== "" ? { ...pid(), service: service.value } : pid()
+export const identity: Effect.Effect<Identity> = Effect.suspend(() =>
+  Effect.map(
+    // Not made at load, which it would slow down by half a millisecond.
+    Effect.option(Config.String("OTEL_SERVICE_NAME")),
+    (service) => Option.isSome(service) && service.value !== "" ? { ...pid(), service: service.value } : pid()
+  )
 )
