@@ -6,7 +6,7 @@ import { type Lock, times } from "../lock.ts"
 import { effectLock, effectLockMemory } from "../locks/effectLock.ts"
 import * as Server from "../server.ts"
 import { take } from "./hits.ts"
-import { modulesWith, sizes } from "./loading.ts"
+import { filesWith, sizes } from "./loading.ts"
 import { bytesPerWaiter } from "./waiting.ts"
 
 const TIMES = 200
@@ -96,7 +96,7 @@ export const guard: Measure = {
     const { port } = setting
     const counts = [...await lockCounts(port), ...await memoCounts(port)]
     const memory = await effectLockMemory.open({ port, leaseMillis: LEASE })
-    const memoModules = modulesWith("effect-lock/Lock").filter((file) => MEMO.test(file))
+    const memoModules = filesWith("effect-lock/Lock", "written").filter((file) => MEMO.test(file))
     return [
       ...counts,
       figure("allocated.cycle", "effect-lock, memory", await allocated(memory)),
@@ -105,6 +105,8 @@ export const guard: Measure = {
         "effect-lock, memory",
         await bytesPerWaiter({ ...setting, subject: effectLockMemory.name }, 5000)
       ),
+      figure("import.files", "effect-lock", filesWith("effect-lock", "published").length),
+      figure("import.filesOfLock", "effect-lock/Lock", filesWith("effect-lock/Lock", "published").length),
       figure("size.lock", "effect-lock/Lock", sizes["effect-lock/Lock"]()),
       figure("size.withLock", "withLock alone", sizes["withLock alone"]()),
       figure("size.withLockAndMemoize", "withLock and memoize", sizes["withLock and memoize"]()),

@@ -81,9 +81,10 @@ export const size: Measure = {
   }
 }
 
-/** The modules that come along with one of them: of the sources, for the built files have several of them in one. */
-export const modulesWith = (name: string): ReadonlyArray<string> =>
-  bundle(all(name), { without: driver, from: sources }).modules
+/** The files that are loaded with a module. Those that are published have several modules in one. */
+export const filesWith = (name: string, form: "published" | "written"): ReadonlyArray<string> =>
+  bundle(all(name), { without: driver, whole: true, from: form === "published" ? folder : sources }).modules
+    .filter((file) => file !== "<stdin>")
 
 /** Milliseconds and bytes of the heap that importing `name` costs, after what is in `first`. */
 const importOnce = (name: string, first: ReadonlyArray<string>) => {
