@@ -72,11 +72,12 @@ export const settle: Effect.Effect<void> = Effect.flatMap(
 export const fork = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<Fiber.Fiber<A, E>, never, R> =>
   Effect.forkChild(effect, { startImmediately: true })
 
-/** Waits until a condition holds; fails if it does not within the time. */
+/** Waits until a condition holds; fails if it does not within the time, with what is there instead. */
 export const eventually = Effect.fnUntraced(function*<E, R>(
   what: string,
   withinMillis: number,
-  condition: Effect.Effect<boolean, E, R>
+  condition: Effect.Effect<boolean, E, R>,
+  instead: Effect.Effect<string, E, R> = Effect.succeed("")
 ): Effect.fn.Return<void, E, R> {
   const isTest = yield* isTestClock
   const limit = (yield* now) + withinMillis + (isTest ? 0 : SLACK)
@@ -84,7 +85,7 @@ export const eventually = Effect.fnUntraced(function*<E, R>(
     yield* settle
     if (yield* condition) return
     const left = limit - (yield* now)
-    if (left <= 0) return assert.fail(`${what}: not within ${withinMillis} ms`)
+    if (left <= 0) return assert.fail(`${what}: not within ${withinMillis} ms ${yield* instead}`.trimEnd())
     yield* advance(isTest ? Math.min(left, Math.max(1, withinMillis / LOOKS)) : 5)
   }
 })
