@@ -71,12 +71,16 @@ it.live(
         const proxied = [yield* through, yield* through]
         // Some are interrupted while they wait for a lock that somebody else has.
         const busy = keysOf("busy", 20)
+        const held = new Set<string>()
         const leave = Deferred.makeUnsafe<void>()
-        const holders = yield* Effect.forEach(busy, (key) =>
-          Effect.forkChild(
-            Support.using(direct)(Lock.withLock(key, { leaseDuration: "5 minutes" })(Deferred.await(leave))),
+        const holders = yield* Effect.forEach(busy, (key) => {
+          const program = Effect.andThen(Effect.sync(() => held.add(key)), Deferred.await(leave))
+          return Effect.forkChild(
+            Support.using(direct)(Lock.withLock(key, { leaseDuration: "5 minutes" })(program)),
             { startImmediately: true }
-          ))
+          )
+        })
+        yield* eventually("they have them", 5000, Effect.sync(() => held.size === busy.length))
         const open = yield* Latch.make(true)
         let isOver = false
         const modes = Effect.gen(function*() {
