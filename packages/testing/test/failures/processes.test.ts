@@ -180,10 +180,7 @@ it.live(
         }, { concurrency: "unbounded" })
         yield* Effect.forEach(holders, ({ holder, keys }) => begin(holder, keys), { concurrency: "unbounded" })
         const renewals: Array<{ readonly key: string; readonly at: number }> = []
-        const monitor = yield* Effect.acquireRelease(
-          Effect.promise(() => world.admin.monitor()),
-          (monitor) => Effect.sync(() => monitor.disconnect())
-        )
+        const monitor = yield* Support.monitor(world.port)
         monitor.on("monitor", (_time: string, args: ReadonlyArray<string>, source: string) => {
           if (source !== "lua" && args.at(-1) === "atLeast") renewals.push({ key: args[3] ?? "", at: now() })
         })

@@ -33,6 +33,16 @@ export const connect = (port: number, options: RedisOptions & { readonly replyMa
     (client) => Effect.sync(() => client.disconnect())
   )
 
+/**
+ * A connection that is told of all commands. `Redis.monitor` is not for a server that is busy: where a command is told in
+ * one packet with the confirmation, it fails, and leaves its connection behind. Here that command is missed.
+ */
+export const monitor = (port: number) =>
+  Effect.flatMap(connect(port, { monitor: true }), (client) =>
+    Effect.callback<Redis>((resume) => {
+      client.once("monitoring", () => resume(Effect.succeed(client)))
+    }))
+
 /** How late timers of this process were between two moments: what a bound on a time is relative to. */
 export const lateness = Effect.map(
   Effect.acquireRelease(
