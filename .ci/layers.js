@@ -77,8 +77,14 @@ const layers = {
     imports: ["values", "contract", "engine", "lock"]
   },
   backends: {
-    modules: ["MemoryBackend"],
-    imports: ["values", "contract"]
+    modules: [
+      "MemoryBackend",
+      "internal/memoryLeases",
+      "internal/memoryLookups",
+      "internal/memoryStep",
+      "internal/memoryValues"
+    ],
+    imports: ["values", "contract", "backends"]
   },
   entry: {
     modules: ["index"],

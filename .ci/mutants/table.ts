@@ -538,7 +538,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "releases without comparing the token (memory)",
     ...core(
-      "MemoryBackend",
+      "internal/memoryLeases",
       "if (place === undefined || owner?.token !== token) return notHeld(owner)\n        free(",
       "if (place === undefined || owner === undefined) return notHeld(owner)\n        free("
     ),
@@ -550,7 +550,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "withdraws the ticket and leaves the lease (memory)",
     ...core(
-      "MemoryBackend",
+      "internal/memoryLeases",
       "if (owner === undefined || owner.token === token) free(",
       "if (owner === undefined) free("
     ),
@@ -559,7 +559,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "grants a repeated request with a new fence (memory)",
     ...core(
-      "MemoryBackend",
+      "internal/memoryLeases",
       "const { expiresAt, fencingToken } = owner\n",
       "const { expiresAt } = owner\n          const fencingToken = nextFence()\n"
     ),
@@ -567,12 +567,12 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "keeps dead tickets (memory)",
-    ...core("MemoryBackend", "if (entry[1].expiresAt > now) return entry", "return entry"),
+    ...core("internal/memoryLeases", "if (entry[1].expiresAt > now) return entry", "return entry"),
     killedBy: memoryLaw("a place that nobody keeps ends, and blocks nobody")
   },
   {
     name: "takes the wake-up of a waiter's next wait away with its last (memory)",
-    ...core("MemoryBackend", "if (mailbox.wake === wake) mailbox.wake = ", "mailbox.wake = "),
+    ...core("internal/memoryLeases", "if (mailbox.wake === wake) mailbox.wake = ", "mailbox.wake = "),
     killedBy: races("wake-ups", "a waiter that has looked by itself is still woken at once")
   },
   {
@@ -826,12 +826,12 @@ export const mutants: ReadonlyArray<Mutant> = [
   // Administration and stealing
   {
     name: "steals a lock of any age",
-    ...core("MemoryBackend", "now - owner.since >= stealAfterMillis", "stealAfterMillis < Infinity"),
+    ...core("internal/memoryLeases", "now - owner.since >= stealAfterMillis", "stealAfterMillis < Infinity"),
     killedBy: memoryLaw("64 thieves for each of 40 locks are 40 winners")
   },
   {
     name: "tells nobody that its lock was stolen",
-    ...core("MemoryBackend", `      notify(owner, "Stolen", dispatcher)\n`, ""),
+    ...core("internal/memoryLeases", `      notify(owner, "Stolen", dispatcher)\n`, ""),
     killedBy: memoryLaw("a waiting thief takes the lock when it gets old, and its holder is told at once")
   },
   {
