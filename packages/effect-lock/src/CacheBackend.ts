@@ -372,7 +372,10 @@ export interface Leases {
   /**
    * Undoes whatever `token` may have: its lease, as `release` does, and its
    * ticket. Used when a waiter leaves and when the outcome of an acquire is
-   * unknown.
+   * unknown. Repeated, it changes nothing.
+   *
+   * Stopped before: a lease or a ticket that ends by itself. Stopped after, or
+   * the answer lost: the lock is free or handed on.
    */
   readonly withdraw: (key: string, token: string) => Effect.Effect<void, CacheBackendError>
 
