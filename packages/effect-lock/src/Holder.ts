@@ -86,7 +86,8 @@ const decode = Schema.decodeUnknownOption(Schema.fromJsonString(Holder))
  * @category encoding
  * @since 0.1.0
  */
-export const toText = (self: Holder): string => JSON.stringify({ ...self, since: DateTime.toEpochMillis(self.since) })
+export const toText = ({ host, metadata, pid, service, since, spanId, traceId }: Holder): string =>
+  JSON.stringify({ since: DateTime.toEpochMillis(since), host, pid, service, traceId, spanId, metadata })
 
 /**
  * Reads a holder from stored text. Text that is not a holder is `None`, so a

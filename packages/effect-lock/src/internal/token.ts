@@ -3,7 +3,7 @@ import * as SecureRandom from "effect/crypto/SecureRandom"
 
 const SIZE = 16
 const COUNT = 128
-const hex = (byte: number): string => byte.toString(16).padStart(2, "0")
+const hex = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"))
 
 // Asking the system for randomness costs the same for many tokens as for one, and more than all else about a token.
 let pool = ""
@@ -12,8 +12,9 @@ let used = 0
 /** A token of 128 bits that nobody can guess or repeat, unlike what `Random` gives, which tests may seed. */
 export const make = (): string => {
   if (used === pool.length) {
-    pool = Array.from(bytes(SIZE * COUNT), hex).join("")
+    pool = ""
     used = 0
+    for (const byte of bytes(SIZE * COUNT)) pool += hex[byte]!
   }
   return pool.slice(used, used += 2 * SIZE)
 }

@@ -47,6 +47,14 @@ export interface Connection {
 
 const asBytes = { replyEncoding: null }
 
+// What is given to its constructor is flattened, which costs as much as all else in it.
+const commandOf = (name: string, args: Array<string | Buffer>): Command => {
+  const command = new Command(name, [], asBytes)
+  command.args = args
+  command.stringifyArguments()
+  return command
+}
+
 const toBytes = (reply: unknown): Buffer => Buffer.isBuffer(reply) ? reply : Buffer.from(String(reply))
 
 /** Makes the connection of a client, for as long as the scope lives. */
@@ -85,7 +93,7 @@ export const make = Effect.fnUntraced(function*(client: Client, failure: Failure
     const { stream } = client
     isCorked = true
     stream.cork()
-    void Promise.resolve().then(() => {
+    process.nextTick(() => {
       isCorked = false
       stream.uncork()
     })
@@ -93,12 +101,10 @@ export const make = Effect.fnUntraced(function*(client: Client, failure: Failure
 
   // As bytes: the methods of the client decode the replies of scripts as text.
   const send = (command: string, script: string, keys: ReadonlyArray<string>, args: ReadonlyArray<string | Buffer>) => {
-    const { keyPrefix } = client.options
-    const sent = new Command(
-      command,
-      [script, String(keys.length), ...keys, ...args],
-      keyPrefix === undefined ? asBytes : { ...asBytes, keyPrefix }
-    )
+    const { keyPrefix = "" } = client.options
+    const sent = keyPrefix === ""
+      ? commandOf(command, [script, String(keys.length), ...keys, ...args])
+      : new Command(command, [script, String(keys.length), ...keys, ...args], { replyEncoding: null, keyPrefix })
     cork()
     client.sendCommand(sent)
     return sent.promise
