@@ -1,12 +1,12 @@
 /** FNV-1a (draft-eastlake-fnv): whatever single byte is changed, the sum changes. */
-export const fnv = (bytes: Uint8Array, from = 0, start = 0x811c9dc5): number => {
+export const fnv = (bytes: Uint8Array, from = 0, start = 0x811c9dc5, end = bytes.length): number => {
   let hash = start
-  for (let i = from; i < bytes.length; i++) hash = Math.imul(hash ^ bytes[i]!, 0x01000193)
+  for (let i = from; i < end; i++) hash = Math.imul(hash ^ bytes[i]!, 0x01000193)
   return hash
 }
 
 /** The sum of all bytes but the four at `at`, which hold it. */
-export const around = (bytes: Uint8Array, at: number): number => fnv(bytes, at + 4, fnv(bytes.subarray(0, at)))
+export const around = (bytes: Uint8Array, at: number): number => fnv(bytes, at + 4, fnv(bytes, 0, undefined, at))
 
 /** Bytes as text that is safe in a key. */
 export const hex = (bytes: Uint8Array): string =>

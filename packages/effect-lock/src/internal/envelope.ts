@@ -208,9 +208,11 @@ export const make = <A, E>(
           : garbage("cut off")
       }
       if (entry.length <= HEADER || (kind !== SUCCESS && kind !== FAILURE)) return garbage("cut off")
-      if (manner.some((byte, i) => entry[FINGERPRINT + i] !== byte)) return garbage("of another schema or setting")
-      const view = new DataView(entry.buffer, entry.byteOffset, HEADER)
-      return view.getInt32(SUM) === around(entry, SUM) ? undefined : garbage("damaged")
+      for (let i = 0; i < manner.length; i++) {
+        if (entry[FINGERPRINT + i] !== manner[i]) return garbage("of another schema or setting")
+      }
+      const sum = entry[SUM]! << 24 | entry[SUM + 1]! << 16 | entry[SUM + 2]! << 8 | entry[SUM + 3]!
+      return sum === around(entry, SUM) ? undefined : garbage("damaged")
     },
 
     decode: (entry, body) => {

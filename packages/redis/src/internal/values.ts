@@ -13,21 +13,23 @@ import * as Scripts from "./scripts.ts"
 
 const DIGITS = 16
 
-const toBytes = (buffer: Buffer) => new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength)
-
 // Bytes that are not of this form are a miss, which the next write heals.
 export const decode = (stored: Buffer | null | undefined): Value | undefined => {
   if (!stored || stored.length <= DIGITS || stored[DIGITS] !== 0x3a) return undefined
-  const digits = stored.toString("latin1", 0, DIGITS)
-  const version = Number(digits)
-  return /^\d+$/.test(digits) && version < Number.MAX_SAFE_INTEGER
-    ? { bytes: toBytes(stored.subarray(DIGITS + 1)), version }
-    : undefined
+  let version = 0
+  for (let i = 0; i < DIGITS; i++) {
+    const digit = stored[i]! - 0x30
+    if (digit < 0 || digit > 9) return undefined
+    version = version * 10 + digit
+  }
+  if (version >= Number.MAX_SAFE_INTEGER) return undefined
+  const begin = DIGITS + 1
+  return { bytes: new Uint8Array(stored.buffer, stored.byteOffset + begin, stored.length - begin), version }
 }
 
 // So is what is no text.
-const orNothing = (cause: unknown) => {
-  if (codeOf(cause) === "WRONGTYPE") return null
+const orNothing = (cause: unknown): Option.Option<Value> => {
+  if (codeOf(cause) === "WRONGTYPE") return Option.none()
   throw cause
 }
 
@@ -39,7 +41,7 @@ export const make = ({ call, client, run }: Connection, names: Names): Values =>
   const nameOf = (key: string) => names.entry("value", names.escape(key))
 
   return {
-    get: (key) => Effect.map(call("get", () => client.getBuffer(nameOf(key)).catch(orNothing)), optional),
+    get: (key) => call("get", () => client.getBuffer(nameOf(key)).then(optional, orNothing)),
 
     getMany: (keys) =>
       keys.length === 0
