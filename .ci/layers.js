@@ -24,7 +24,7 @@ const layers = {
     imports: ["values"]
   },
   contract: {
-    modules: ["CacheBackend", "Lease", "internal/derived"],
+    modules: ["CacheBackend", "Lease", "internal/derived", "internal/reading"],
     imports: ["values", "contract"]
   },
   engine: {

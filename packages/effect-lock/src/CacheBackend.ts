@@ -37,6 +37,7 @@ import type { Holder, Identity } from "./Holder.ts"
 import * as Process from "./internal/process.ts"
 import { answerWithin, bounded } from "./internal/bounded.ts"
 import { derive } from "./internal/derived.ts"
+import * as Reading from "./internal/reading.ts"
 import type { CacheBackendError } from "./LockError.ts"
 
 /**
@@ -753,6 +754,8 @@ export const make = Effect.fnUntraced(function*(options: {
   const timeLimitMillis = timeLimit === undefined ? Infinity : Duration.toMillis(timeLimit)
   const limited = <A>(operation: string, call: Effect.Effect<A, CacheBackendError>) =>
     timeLimitMillis === Infinity ? call : answerWithin(call, timeLimitMillis, name, operation)
+  const get: Values["get"] = (key) => limited("get", values.get(key))
+  Reading.bounds(get, values.get)
   return {
     name,
     capabilities,
@@ -774,7 +777,7 @@ export const make = Effect.fnUntraced(function*(options: {
       revoke: (key, graceMillis) => limited("revoke", leases.revoke(key, graceMillis))
     },
     values: {
-      get: (key) => limited("get", values.get(key)),
+      get,
       getMany: (keys) => limited("getMany", values.getMany(keys)),
       set: (key, bytes, timeToLive) => limited("set", values.set(key, bytes, timeToLive)),
       remove: (key) => limited("remove", values.remove(key)),

@@ -20,6 +20,7 @@
  * @since 0.1.0
  */
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -286,31 +287,35 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
         : Effect.map(cipher.nameOf(name), (digest) => ({ key, name: nameUnder(prefix, digest) }))
     })
 
-  const flights = yield* Flights.make<Lookup.Loaded<A, E>, StoreFailure, R>(backend)
+  const flights = Flights.make<Lookup.Loaded<A, E>, StoreFailure, A, E | StoreFailure, R>(
+    backend,
+    (loaded) => Exit.isSuccess(loaded) ? loaded.value.exit : Exit.failCause(loaded.cause)
+  )
 
-  const run = Effect.runForkWith(yield* Effect.context<never>())
   const tier = memory && Tier.make<A, E>(memory, (name, version) => {
-    if (version === Infinity) run(flights.land(name))
+    if (version === Infinity) flights.land(name)
   })
   if (tier !== undefined) yield* Tier.listen(backend, tier)
 
   /** Whoever asks from now on is not given what was looked up before. */
-  const drop = (name: string) => Effect.suspend(() => (Tier.drop(backend, name), Flights.landAll(backend, name)))
-
-  const keeping = (
-    name: string,
-    load: Effect.Effect<Lookup.Loaded<A, E>, StoreFailure, R>
-  ): Effect.Effect<Lookup.Loaded<A, E>, StoreFailure, R> =>
-    tier === undefined ? load : Effect.withFiber((fiber) => {
-      const keep = tier.begin(name)
-      return Effect.onExit(load, (exit) =>
-        Effect.sync(() =>
-          keep(Exit.isSuccess(exit) ? exit.value : undefined, Tenure.instant(fiber.getRef(Clock.Clock)))
-        ))
+  const drop = (name: string) =>
+    Effect.sync(() => {
+      Tier.drop(backend, name)
+      Flights.landAll(backend, name)
     })
 
-  const resultOf = <E2, R2>(loaded: Effect.Effect<Lookup.Loaded<A, E>, E2, R2>): Effect.Effect<A, E | E2, R2> =>
-    Effect.flatMap(loaded, ({ exit }) => exit)
+  type Begin = Flights.Begin<Lookup.Loaded<A, E>, StoreFailure, R>
+
+  const keeping = (name: string, begin: Begin): Begin =>
+    tier === undefined ? begin : (context, land) => {
+      const clock = Context.get(context, Clock.Clock)
+      const keep = tier.begin(name)
+      const stop = begin(context, (exit) => {
+        keep(Exit.isSuccess(exit) ? exit.value : undefined, Tenure.instant(clock))
+        land(exit)
+      })
+      return Effect.andThen(Effect.sync(() => keep(undefined, Tenure.instant(clock))), stop)
+    }
 
   /** Inside the lookup of the same key it would wait for itself. */
   const unlessWithin = <A2, E2, R2>(name: string, effect: Effect.Effect<A2, E2, R2>) =>
@@ -318,14 +323,13 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
       Held.find(fiber, backend, name) === undefined ? effect : Effect.die(new LockReentered({ key: name }))
     )
 
-  const join = (name: string, load: Effect.Effect<Lookup.Loaded<A, E>, StoreFailure, R>) =>
-    unlessWithin(name, resultOf(flights.join(name, load)))
+  const join = (name: string, begin: Begin) => unlessWithin(name, flights.join(name, begin))
 
   const kept = (name: string) => Effect.clockWith((clock) => Effect.succeed(tier?.get(name, Tenure.instant(clock))))
 
-  const load = (target: Lookup.Target<K>) => keeping(target.name, Lookup.load(plan, backend, target))
+  const begin = (target: Lookup.Target<K>) => keeping(target.name, Lookup.begin(plan, backend, target))
 
-  const getTarget = (target: Lookup.Target<K>) => join(target.name, load(target))
+  const getTarget = (target: Lookup.Target<K>) => join(target.name, begin(target))
 
   return {
     get: cipher === undefined
@@ -355,21 +359,27 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
       const batch = lookupMany !== undefined && missing.length > 1 ? Batch.make(missing, lookupMany) : undefined
       const started = new Set<string>()
       const fibers = new Map<string, Fiber.Fiber<A, E | StoreFailure>>()
-      const begin = Effect.fnUntraced(function*(target: Lookup.Target<K>) {
+      const ask = Effect.fnUntraced(function*(target: Lookup.Target<K>) {
         const { name } = target
         const read = stored.get(name)
-        const loading = read !== undefined
-          ? keeping(name, Effect.succeed(tier?.drops() === dropsBefore ? read : { ...read, freshMillis: 0 }))
+        const beginning = read !== undefined
+          ? keeping(
+            name,
+            Flights.inFiber(Effect.succeed(tier?.drops() === dropsBefore ? read : { ...read, freshMillis: 0 }))
+          )
           : batch === undefined
-          ? load(target)
-          : keeping(name, Lookup.loadInBatch(plan, backend, target, batch))
-        const joined = join(name, Effect.suspend(() => (started.add(name), loading)))
+          ? begin(target)
+          : keeping(name, Flights.inFiber(Lookup.loadInBatch(plan, backend, target, batch)))
+        const joined = join(name, (context, land) => {
+          started.add(name)
+          return beginning(context, land)
+        })
         fibers.set(name, yield* Effect.forkChild(joined, { startImmediately: true }))
         // Another fiber is at it already, so this key has no part in the batch.
         if (!started.has(name)) batch?.pass(name)
       })
       // All of them or none: a batch waits for each of its keys, and somebody else may have joined one already.
-      yield* Effect.uninterruptible(Effect.forEach(wanted, begin, { discard: true }))
+      yield* Effect.uninterruptible(Effect.forEach(wanted, ask, { discard: true }))
       for (const [name, fiber] of fibers) exits.set(name, yield* Fiber.await(fiber))
       return asked.map((target) =>
         Exit.isSuccess(target) ? exits.get(target.value.name)! : Exit.failCause(target.cause)
@@ -382,7 +392,10 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
         (target) =>
           unlessWithin(
             target.name,
-            Effect.ensuring(resultOf(Lookup.refresh(plan, backend, target)), drop(target.name))
+            Effect.ensuring(
+              Effect.flatMap(Lookup.refresh(plan, backend, target), ({ exit }) => exit),
+              drop(target.name)
+            )
           )
       ),
 

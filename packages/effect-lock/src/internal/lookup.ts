@@ -21,6 +21,7 @@
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -35,9 +36,11 @@ import { answerWithin } from "./bounded.ts"
 import type * as Cipher from "./cipher.ts"
 import * as Deadline from "./deadline.ts"
 import * as Envelope from "./envelope.ts"
+import * as Flights from "./flights.ts"
 import type { Resolved } from "./options.ts"
 import * as Outage from "./outage.ts"
 import { runUnder } from "./program.ts"
+import * as Reading from "./reading.ts"
 import { endBy, FOREGROUND, release } from "./release.ts"
 import type { Restore } from "./restore.ts"
 import * as Stored from "./stored.ts"
@@ -520,38 +523,6 @@ export const loadInBatch = <K, A, E, R>(
     }))
   ).pipe(Effect.ensuring(Effect.sync(() => batch.pass(target.name))))
 
-/**
- * A value that this process has seen, and that is fresh if nobody has changed it,
- * as a plain read has it: that costs a store less than the right to compute it
- * would. `undefined` if it does not serve, and is to be asked for.
- */
-const readKnown = <K, A, E, R>(
-  plan: Plan<K, A, E, R>,
-  backend: Backend,
-  clock: Clock.Clock,
-  target: Target<K>
-): Effect.Effect<Loaded<A, E> | undefined, never, R> => {
-  const read = Effect.flatMap(backend.values.get(target.name), (value) => {
-    if (Option.isNone(value)) return Effect.undefined
-    const { bytes, version } = value.value
-    return Effect.flatMap(Stored.read(plan.format(target.key), backend, target.name, bytes), (entry) =>
-      // All else is judged when it is asked for.
-      entry._tag === "Result" && entry.times.freshUntil > clock.currentTimeMillisUnsafe()
-        ? Effect.map(
-          judge(plan, backend, clock, target, { entry, version }),
-          (found) => found._tag === "Serves" ? found.loaded : undefined
-        )
-        : Effect.undefined)
-  })
-  return Effect.catchTag(read, "CacheBackendError", (error) => {
-    Outage.begin(backend, Tenure.instant(clock).monotonic, error)
-    return Effect.as(
-      logAbout(target.name, "effect-lock: the store failed a memo", Cause.fail(error)),
-      undefined
-    )
-  })
-}
-
 // So many, of those that were seen last.
 const MOST_KNOWN = 10_000
 
@@ -568,41 +539,142 @@ const remember = (
   for (const oldest of known.keys()) return void known.delete(oldest)
 }
 
-/** The value, stored or computed by whoever is first; only a newer one than `seen`. */
-export const load = <K, A, E, R>(
+/** The value, or the right to compute it. */
+const askFor = <K, A, E, R>(
+  plan: Plan<K, A, E, R>,
+  backend: Backend,
+  target: Target<K>,
+  seen: number,
+  waitMillis: number
+): Effect.Effect<Loaded<A, E>, LockTimeout | CacheBackendError, R> =>
+  Effect.clockWith((clock) =>
+    Effect.map(
+      Effect.uninterruptibleMask((restore) =>
+        loop({ ...plan, lock: { ...plan.lock, waitMillis } }, backend, clock, target, seen, restore)
+      ),
+      (loaded) => {
+        remember(plan.known, target.name, loaded, clock.currentTimeMillisUnsafe())
+        return loaded
+      }
+    )
+  )
+
+/** What was read, if it serves as it is: all else is judged when it is asked for. */
+const readyOf = <A, E>({ entry, version }: Got<A, E>, wall: number): Loaded<A, E> | undefined =>
+  entry._tag === "Result" && entry.times.freshUntil > wall
+    ? { exit: entry.exit, version, freshMillis: entry.times.freshUntil - wall }
+    : undefined
+
+/** The same of a value that is neither packed nor to be refreshed early, without a step of Effect. */
+const readAtOnce = <K, A, E, R>(
+  plan: Plan<K, A, E, R>,
+  { key }: Target<K>,
+  { bytes, version }: Value,
+  wall: number
+): Loaded<A, E> | undefined => {
+  if (plan.earlyRefresh > 0) return undefined
+  const entry = Stored.readPlain(plan.format(key), bytes)
+  return entry && readyOf({ entry, version }, wall)
+}
+
+/** A plain read of a value that this process has seen. */
+interface Read {
+  readonly freshUntil: number
+  readonly before: Deadline.Instant
+  readonly exit: Exit.Exit<Option.Option<Value>, CacheBackendError>
+}
+
+/** What a read gave if it serves, when it is not known at once; what does not serve is asked for. */
+const afterRead = <K, A, E, R>(
+  plan: Plan<K, A, E, R>,
+  backend: Backend,
+  clock: Clock.Clock,
+  target: Target<K>,
+  { before, exit, freshUntil }: Read
+): Effect.Effect<Loaded<A, E>, LockTimeout | CacheBackendError, R> => {
+  const ready = Effect.flatMap(exit, (stored): Effect.Effect<Loaded<A, E> | undefined, CacheBackendError, R> => {
+    if (Option.isNone(stored)) return Effect.undefined
+    const { bytes, version } = stored.value
+    return Effect.flatMap(Stored.read(plan.format(target.key), backend, target.name, bytes), (entry) => {
+      const got = { entry, version }
+      const loaded = readyOf(got, clock.currentTimeMillisUnsafe())
+      if (loaded === undefined || plan.earlyRefresh === 0) return Effect.succeed(loaded)
+      return Effect.map(
+        judge(plan, backend, clock, target, got),
+        (found) => found._tag === "Serves" ? found.loaded : undefined
+      )
+    })
+  })
+  const orNothing = Effect.catchTag(ready, "CacheBackendError", (error) => {
+    Outage.begin(backend, Tenure.instant(clock).monotonic, error)
+    return Effect.as(
+      logAbout(target.name, "effect-lock: the store failed a memo", Cause.fail(error)),
+      undefined
+    )
+  })
+  return Effect.flatMap(orNothing, (loaded) => {
+    if (loaded === undefined) {
+      const spent = Deadline.elapsed(before, Tenure.instant(clock))
+      return askFor(plan, backend, target, 0, Math.max(0, plan.lock.waitMillis - spent))
+    }
+    plan.known.set(target.name, freshUntil)
+    return Effect.succeed(loaded)
+  })
+}
+
+/**
+ * The value, stored or computed by whoever is first; only a newer one than `seen`.
+ *
+ * One that this process has seen, and that is fresh if nobody has changed it, is
+ * read first: that costs a store less than the right to compute it would. If what
+ * is read does not serve, it is asked for. Most calls of most programs end with
+ * the read, so a plain value goes from bytes to its callers in one step.
+ */
+export const begin = <K, A, E, R>(
   plan: Plan<K, A, E, R>,
   backend: Backend,
   target: Target<K>,
   seen = 0
-): Effect.Effect<Loaded<A, E>, LockTimeout | CacheBackendError, R> =>
-  Effect.clockWith((clock) => {
-    const { known } = plan
-    const askWithin = (waitMillis: number) =>
-      Effect.map(
-        Effect.uninterruptibleMask((restore) =>
-          loop({ ...plan, lock: { ...plan.lock, waitMillis } }, backend, clock, target, seen, restore)
-        ),
-        (loaded) => {
-          remember(known, target.name, loaded, clock.currentTimeMillisUnsafe())
-          return loaded
-        }
-      )
-    const { waitMillis } = plan.lock
-    const freshUntil = known.get(target.name)
-    if (freshUntil === undefined || seen > 0) return askWithin(waitMillis)
-    known.delete(target.name)
-    const before = Tenure.instant(clock)
-    // A read that gets no answer takes the time limit of the store, and that is for who would wait as long.
-    const mayRead = waitMillis === 0 || waitMillis >= backend.timeLimitMillis
-    if (before.wall >= freshUntil || !mayRead || Outage.isKnown(backend)) return askWithin(waitMillis)
-    return Effect.flatMap(readKnown(plan, backend, clock, target), (loaded) => {
-      if (loaded === undefined) {
-        return askWithin(Math.max(0, waitMillis - Deadline.elapsed(before, Tenure.instant(clock))))
-      }
-      known.set(target.name, freshUntil)
-      return Effect.succeed(loaded)
-    })
+): Flights.Begin<Loaded<A, E>, LockTimeout | CacheBackendError, R> =>
+(context, land) => {
+  const { known, lock: { waitMillis } } = plan
+  const { name } = target
+  const askNow = () => Flights.inFiber(askFor(plan, backend, target, seen, waitMillis))(context, land)
+  const freshUntil = known.get(name)
+  if (freshUntil === undefined || seen > 0) return askNow()
+  known.delete(name)
+  const clock = Context.get(context, Clock.Clock)
+  const before = Tenure.instant(clock)
+  // A read that gets no answer takes the time limit of the store, and that is for who would wait as long.
+  const mayRead = waitMillis === 0 || waitMillis >= backend.timeLimitMillis
+  if (before.wall >= freshUntil || !mayRead || Outage.isKnown(backend)) return askNow()
+
+  let stop: Effect.Effect<void> | undefined
+  const stopReading = Reading.start(backend, context, name, (exit) => {
+    const wall = clock.currentTimeMillisUnsafe()
+    const loaded = Exit.isSuccess(exit) && Option.isSome(exit.value)
+      ? readAtOnce(plan, target, exit.value.value, wall)
+      : undefined
+    if (loaded === undefined) {
+      stop = Flights.inFiber(afterRead(plan, backend, clock, target, { before, exit, freshUntil }))(context, land)
+    } else {
+      known.set(name, freshUntil)
+      land(Exit.succeed(loaded))
+    }
   })
+  return Effect.suspend(() => stop ?? Effect.sync(stopReading))
+}
+
+/** The same, for one caller. */
+export const load = <K, A, E, R>(
+  plan: Plan<K, A, E, R>,
+  backend: Backend,
+  target: Target<K>,
+  seen: number
+): Effect.Effect<Loaded<A, E>, LockTimeout | CacheBackendError, R> =>
+  Effect.contextWith((context: Context.Context<R>) =>
+    Effect.callback((resume) => begin(plan, backend, target, seen)(context, resume))
+  )
 
 /** Computes it whatever is stored, under the lock. */
 export const refresh = <K, A, E, R>(

@@ -55,19 +55,22 @@ export const pack = Effect.fnUntraced(function*<A, E>(
   return { bytes, timeToLiveMillis }
 })
 
-/** What the stored bytes of an entry mean. Fails only if the store fails to give chunks. */
+/** What the stored bytes of an entry mean, or `undefined` if they are to be unpacked first. */
+export const readPlain = <A, E>(format: Format<A, E>, stored: Uint8Array): Envelope.Entry<A, E> | undefined =>
+  format.envelope.check(stored) ??
+    (format.isCompressed || format.cipher !== undefined || Envelope.isInChunks(stored)
+      ? undefined
+      : format.envelope.decode(stored, Envelope.bodyOf(stored)))
+
+/** The same of all bytes. Fails only if the store fails to give chunks. */
 export const read = <A, E>(
   format: Format<A, E>,
   backend: Backend,
   name: string,
   stored: Uint8Array
 ): Effect.Effect<Envelope.Entry<A, E>, CacheBackendError> => {
-  const entry = format.envelope.check(stored)
-  return entry !== undefined
-    ? Effect.succeed(entry)
-    : format.isCompressed || format.cipher !== undefined || Envelope.isInChunks(stored)
-    ? unpack(format, backend, name, stored)
-    : Effect.succeed(format.envelope.decode(stored, Envelope.bodyOf(stored)))
+  const entry = readPlain(format, stored)
+  return entry === undefined ? unpack(format, backend, name, stored) : Effect.succeed(entry)
 }
 
 const unpack = Effect.fnUntraced(function*<A, E>(
