@@ -85,6 +85,35 @@ describe("alarms", () => {
       assert.strictEqual(thrown.length, 1)
     }).pipe(Effect.scoped))
 
+  it.live("of calls that follow one another through promises sleep once, and no longer than the last", () =>
+    Effect.gen(function*() {
+      let began = 0
+      let ended = 0
+      const clock: Clock.Clock = {
+        ...Clock.Clock.defaultValue(),
+        currentTimeMillisUnsafe: () => 0,
+        currentTimeNanosUnsafe: () => 0n,
+        monotonicTimeNanosUnsafe: () => 0n,
+        sleep: () =>
+          Effect.callback<void>(() => {
+            began++
+            return Effect.sync(() => ended++)
+          })
+      }
+      const context = yield* Effect.context<never>()
+      const call = async () => {
+        const alarm = Alarms.set(clock, context, 60_000, constVoid)
+        await Promise.resolve()
+        Alarms.stop(alarm)
+      }
+      yield* Effect.promise(async () => {
+        for (let i = 0; i < 100; i++) await call()
+      })
+      assert.deepStrictEqual([began, ended], [1, 0])
+      yield* Effect.sleep(1)
+      assert.deepStrictEqual([began, ended], [1, 1])
+    }))
+
   it.live("need nothing of whoever set the first, not even that his scheduler goes on", () =>
     Effect.gen(function*() {
       let isStopped = false

@@ -776,6 +776,55 @@ describe("Memo, races", () => {
       }
     }).pipe(Effect.provide(MemoryLayer)))
 
+  it.effect("a value that was seen is read once for all who ask together, until the last of them leaves", () =>
+    Effect.gen(function*() {
+      const { capabilities, leases, lookups, values } = yield* CacheBackend
+      let gate = Deferred.makeUnsafe<void>()
+      let [reads, left] = [0, 0]
+      const backend = yield* makeBackend({
+        name: "slow",
+        capabilities,
+        timeLimit: "1 second",
+        leases,
+        lookups,
+        values: {
+          ...values,
+          get: (key) =>
+            Effect.suspend(() => (reads++, Deferred.await(gate))).pipe(
+              Effect.onInterrupt(() => Effect.sync(() => left++)),
+              Effect.andThen(values.get(key))
+            )
+        }
+      })
+      let computed = 0
+      const memo = yield* Memo.make({
+        name: "m",
+        key: (key: string) => key,
+        lookup: () => Effect.sync(() => ++computed),
+        success: Schema.Number,
+        timeToLive: "1 hour"
+      }).pipe(Effect.provideService(CacheBackend, backend))
+      const ask = Effect.forkChild(memo.get("k"), { startImmediately: true })
+      assert.strictEqual(yield* memo.get("k"), 1)
+
+      const [first, second, third] = [yield* ask, yield* ask, yield* ask]
+      yield* Fiber.interrupt(first)
+      yield* Deferred.succeed(gate, undefined)
+      assert.deepStrictEqual([yield* Fiber.join(second), yield* Fiber.join(third)], [1, 1])
+      assert.deepStrictEqual([reads, left], [1, 0])
+
+      gate = Deferred.makeUnsafe()
+      const all = [yield* ask, yield* ask]
+      yield* Fiber.interruptAll(all)
+      assert.deepStrictEqual([reads, left], [2, 1])
+
+      // Who asks next begins anew, and the value has not been computed again.
+      const next = yield* ask
+      yield* Deferred.succeed(gate, undefined)
+      assert.strictEqual(yield* Fiber.join(next), 1)
+      assert.deepStrictEqual([reads, computed], [2, 1])
+    }).pipe(Effect.provide(MemoryLayer)))
+
   it.effect("a value that was seen is read plainly; a silent store costs that one time limit, and who is hasty none", () =>
     Effect.gen(function*() {
       const { capabilities, leases, lookups, values } = yield* CacheBackend

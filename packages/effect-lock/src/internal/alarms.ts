@@ -103,7 +103,7 @@ export const stop = (alarm: Alarm): void => {
 }
 
 // What stops the last alarm often sets another in the same turn: whoever awaits the answer of a store asks it again,
-// behind some promises of its own. A new sleep would cost as much as the rest of its call.
+// behind some promises of its own. A new sleep would be a fiber and a timer for each of its calls.
 const MICROTASKS = 10
 
 const haltAfter = (alarms: Alarms, microtasks: number): void =>
