@@ -43,6 +43,9 @@ interface Alarms {
   sleeper: Fiber.Fiber<void> | undefined
   wakesAt: number
   isRinging: boolean
+  /** Where `end` is a task, while `isEnding`: it ends the sleep if there is still nothing to sleep for. */
+  readonly dispatcher: Scheduler.SchedulerDispatcher
+  readonly end: () => void
   isEnding: boolean
 }
 
@@ -53,7 +56,7 @@ const alarmsOf = (clock: Clock.Clock, scheduler: Scheduler.Scheduler): Alarms =>
   if (ofSchedulers === undefined) ofClocks.set(clock, ofSchedulers = new WeakMap())
   let alarms = ofSchedulers.get(scheduler)
   if (alarms === undefined) {
-    alarms = {
+    const mine: Alarms = alarms = {
       clock,
       context: Context.make(Scheduler.Scheduler, scheduler),
       origin: 0n,
@@ -62,6 +65,11 @@ const alarmsOf = (clock: Clock.Clock, scheduler: Scheduler.Scheduler): Alarms =>
       sleeper: undefined,
       wakesAt: Infinity,
       isRinging: false,
+      dispatcher: scheduler.makeDispatcher(),
+      end: () => {
+        mine.isEnding = false
+        if (mine.heap.length === 0) halt(mine)
+      },
       isEnding: false
     }
     ofSchedulers.set(scheduler, alarms)
@@ -98,20 +106,11 @@ export const stop = (alarm: Alarm): void => {
   if (status !== "set") return
   remove(alarms.heap, alarm)
   if (alarms.heap.length > 0 || alarms.isEnding) return
+  // What stops the last alarm often sets another soon: whoever awaits the answer of a store asks it again, behind some
+  // promises of its own. A new sleep would be a fiber and a timer for each of its calls.
   alarms.isEnding = true
-  haltAfter(alarms, MICROTASKS)
+  alarms.dispatcher.scheduleTask(alarms.end, 0)
 }
-
-// What stops the last alarm often sets another in the same turn: whoever awaits the answer of a store asks it again,
-// behind some promises of its own. A new sleep would be a fiber and a timer for each of its calls.
-const MICROTASKS = 10
-
-const haltAfter = (alarms: Alarms, microtasks: number): void =>
-  void Promise.resolve().then(() => {
-    if (alarms.heap.length === 0 && microtasks > 1) return haltAfter(alarms, microtasks - 1)
-    alarms.isEnding = false
-    if (alarms.heap.length === 0) halt(alarms)
-  })
 
 const halt = (alarms: Alarms): void => {
   const { sleeper } = alarms
