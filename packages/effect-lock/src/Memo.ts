@@ -33,6 +33,7 @@ import type * as Scope from "effect/Scope"
 import { CacheBackend } from "./CacheBackend.ts"
 import * as Batch from "./internal/batch.ts"
 import * as Cipher from "./internal/cipher.ts"
+import type * as Computing from "./internal/computing.ts"
 import * as Envelope from "./internal/envelope.ts"
 import * as Flights from "./internal/flights.ts"
 import * as Held from "./internal/held.ts"
@@ -40,6 +41,7 @@ import * as Lookup from "./internal/lookup.ts"
 import { nameOf, nameUnder } from "./internal/name.ts"
 import * as Resolve from "./internal/options.ts"
 import * as Persistable from "./internal/persistable.ts"
+import * as Seen from "./internal/seen.ts"
 import * as Stored from "./internal/stored.ts"
 import * as Tenure from "./internal/tenure.ts"
 import * as Tier from "./internal/tier.ts"
@@ -218,7 +220,7 @@ const planOf = <
   options: Omit<Options<A, E, W, B, K>, "success" | "error">,
   envelopeOf: EnvelopeOf<K, A, E>,
   lookup: (key: K) => Effect.Effect<A, E, R>
-): Lookup.Plan<K, A, E, R> => {
+): Computing.Plan<K, A, E, R> => {
   const { compression, encryption, leaseDuration, timeToLive, waitTimeout } = options
   if (compression !== undefined && compression !== "gzip") {
     throw new InvalidOption({ option: "compression", value: String(compression), bound: `"gzip"` })
@@ -274,12 +276,12 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
   backend: CacheBackend["Service"],
   prefix: string,
   keyOf: (key: K) => Key,
-  plan: Lookup.Plan<K, A, E, R>,
+  plan: Computing.Plan<K, A, E, R>,
   memory: Tier.Limits | undefined,
   lookupMany?: LookupMany<K, A, E, R> | undefined
 ): Effect.fn.Return<Built<K, A, E | StoreFailure, R>> {
   const { cipher } = plan
-  const targetOf = (key: K): Effect.Effect<Lookup.Target<K>> =>
+  const targetOf = (key: K): Effect.Effect<Computing.Target<K>> =>
     Effect.suspend(() => {
       const name = nameUnder(prefix, keyOf(key))
       return cipher === undefined
@@ -287,7 +289,7 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
         : Effect.map(cipher.nameOf(name), (digest) => ({ key, name: nameUnder(prefix, digest) }))
     })
 
-  const flights = Flights.make<Lookup.Loaded<A, E>, StoreFailure, A, E | StoreFailure, R>(
+  const flights = Flights.make<Computing.Loaded<A, E>, StoreFailure, A, E | StoreFailure, R>(
     backend,
     (loaded) => Exit.isSuccess(loaded) ? loaded.value.exit : Exit.failCause(loaded.cause)
   )
@@ -304,7 +306,7 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
       Flights.landAll(backend, name)
     })
 
-  type Begin = Flights.Begin<Lookup.Loaded<A, E>, StoreFailure, R>
+  type Begin = Flights.Begin<Computing.Loaded<A, E>, StoreFailure, R>
 
   const keeping = (name: string, begin: Begin): Begin =>
     tier === undefined ? begin : (context, land) => {
@@ -318,30 +320,31 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
     }
 
   /** Inside the lookup of the same key it would wait for itself. */
-  const unlessWithin = <A2, E2, R2>(name: string, effect: Effect.Effect<A2, E2, R2>) =>
-    Effect.withFiber<A2, E2, R2>((fiber) =>
-      Held.find(fiber, backend, name) === undefined ? effect : Effect.die(new LockReentered({ key: name }))
-    )
+  const unlessWithin = <A2, E2, R2>(
+    fiber: Fiber.Fiber<unknown, unknown>,
+    name: string,
+    effect: Effect.Effect<A2, E2, R2>
+  ) => Held.find(fiber, backend, name) === undefined ? effect : Effect.die(new LockReentered({ key: name }))
 
-  const join = (name: string, begin: Begin) => unlessWithin(name, flights.join(name, begin))
+  const join = (name: string, begin: Begin) =>
+    Effect.withFiber<A, E | StoreFailure, R>((fiber) => unlessWithin(fiber, name, flights.join(name, begin)))
 
   const kept = (name: string) => Effect.clockWith((clock) => Effect.succeed(tier?.get(name, Tenure.instant(clock))))
 
-  const begin = (target: Lookup.Target<K>) => keeping(target.name, Lookup.begin(plan, backend, target))
-
-  const getTarget = (target: Lookup.Target<K>) => join(target.name, begin(target))
+  const begin = (target: Computing.Target<K>) => keeping(target.name, Seen.begin(plan, backend, target))
 
   return {
     get: cipher === undefined
       ? (key) =>
         Effect.withFiber((fiber) => {
           const name = nameUnder(prefix, keyOf(key))
-          return tier?.get(name, Tenure.instant(fiber.getRef(Clock.Clock))) ?? getTarget({ key, name })
+          return tier?.get(name, Tenure.instant(fiber.getRef(Clock.Clock))) ??
+            unlessWithin(fiber, name, flights.join(name, begin({ key, name })))
         })
       : (key) =>
         Effect.flatMap(
           targetOf(key),
-          (target) => Effect.flatMap(kept(target.name), (exit) => exit ?? getTarget(target))
+          (target) => Effect.flatMap(kept(target.name), (exit) => exit ?? join(target.name, begin(target)))
         ),
 
     getMany: Effect.fnUntraced(function*(keys) {
@@ -359,7 +362,7 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
       const batch = lookupMany !== undefined && missing.length > 1 ? Batch.make(missing, lookupMany) : undefined
       const started = new Set<string>()
       const fibers = new Map<string, Fiber.Fiber<A, E | StoreFailure>>()
-      const ask = Effect.fnUntraced(function*(target: Lookup.Target<K>) {
+      const ask = Effect.fnUntraced(function*(target: Computing.Target<K>) {
         const { name } = target
         const read = stored.get(name)
         const beginning = read !== undefined
@@ -390,11 +393,14 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
       Effect.flatMap(
         targetOf(key),
         (target) =>
-          unlessWithin(
-            target.name,
-            Effect.ensuring(
-              Effect.flatMap(Lookup.refresh(plan, backend, target), ({ exit }) => exit),
-              drop(target.name)
+          Effect.withFiber((fiber) =>
+            unlessWithin(
+              fiber,
+              target.name,
+              Effect.ensuring(
+                Effect.flatMap(Lookup.refresh(plan, backend, target), ({ exit }) => exit),
+                drop(target.name)
+              )
             )
           )
       ),

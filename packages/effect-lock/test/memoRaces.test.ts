@@ -822,7 +822,7 @@ describe("Memo, races", () => {
       const next = yield* ask
       yield* Deferred.succeed(gate, undefined)
       assert.strictEqual(yield* Fiber.join(next), 1)
-      assert.deepStrictEqual([reads, computed], [2, 1])
+      assert.deepStrictEqual([reads, computed], [3, 1])
     }).pipe(Effect.provide(MemoryLayer)))
 
   it.effect("a value that was seen is read plainly; a silent store costs that one time limit, and who is hasty none", () =>

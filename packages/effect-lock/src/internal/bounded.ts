@@ -27,10 +27,6 @@ export const start = <A, E, R, A2, E2>(
     return constVoid
   }
   let isOver = false
-  const end = () => {
-    isOver = true
-    if (alarm !== undefined) Alarms.stop(alarm)
-  }
   const alarm = millis === Infinity ?
     undefined :
     Alarms.set(Context.get(context, Clock.Clock), context, millis, () => {
@@ -38,10 +34,19 @@ export const start = <A, E, R, A2, E2>(
       done(orElse())
       call.interruptUnsafe()
     })
+  const end = () => {
+    isOver = true
+    if (alarm !== undefined) Alarms.stop(alarm)
+  }
   call.addObserver((exit) => {
     if (isOver) return
-    end()
-    done(exit)
+    isOver = true
+    try {
+      done(exit)
+    } finally {
+      // Not before: whoever has the answer may ask again at once, and the store need not wait for this.
+      end()
+    }
   })
   return () => {
     end()

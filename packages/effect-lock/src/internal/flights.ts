@@ -3,18 +3,20 @@
  * same memo is asking for.
  *
  * Who asks after an invalidation joins nothing that began before it, whichever
- * memo of this process was asked to invalidate. So the memos that look something
- * up now are listed for each store.
+ * memo of this process was asked to invalidate. So each store has a list of its
+ * memos, which holds none of them.
  *
- * Effect's `Cache` shares lookups too, of keys of any kind, with a hash and a place
- * in an order for each. Here a name is a string and nothing is kept, and every hit
- * on a store pays for what is between.
+ * Effect's `Cache` shares lookups too, of keys of any kind, each with a fiber of
+ * its own, a hash and a place in an order. Here a name is a string, nothing is
+ * kept, and a lookup need be no fiber: every hit on a store pays for what is
+ * between.
  */
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import type * as Exit from "effect/Exit"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import type { CacheBackend } from "../CacheBackend.ts"
+import * as Listeners from "./listeners.ts"
 
 /** Begins a lookup, which calls `land` once unless it is ended early; the answer does that. */
 export type Begin<L, EL, R> = (
@@ -35,58 +37,60 @@ class Flight<A, E> {
   stop: Effect.Effect<void> = Effect.void
 }
 
-export interface Flights<L, EL, A, E, R> {
+export interface Flights<L, EL, A, E, R> extends Landing {
   /** What comes of the lookup of this name that is under way, or else of this one. It ends with the last who waits for it. */
   readonly join: (name: string, begin: Begin<L, EL, R>) => Effect.Effect<A, E, R>
+}
+
+interface Landing {
   /** Who asks from now on joins nothing that is under way; without a name, of all. */
   readonly land: (name: string | undefined) => void
 }
 
-interface Listed {
-  readonly land: (name: string) => void
-}
-
-const underWay = new WeakMap<CacheBackend["Service"], Set<Listed>>()
+const memos = new WeakMap<CacheBackend["Service"], Listeners.Listeners<Landing>>()
 
 /** As `land`, for all memos of this store in this process. */
 export const landAll = (backend: CacheBackend["Service"], name: string): void =>
-  underWay.get(backend)?.forEach(({ land }) => land(name))
+  memos.get(backend)?.forEach(({ land }) => land(name))
 
 /** `resultOf` is what those who wait get of what a lookup gave. */
 export const make = <L, EL, A, E, R>(
   backend: CacheBackend["Service"],
   resultOf: (exit: Exit.Exit<L, EL>) => Exit.Exit<A, E>
 ): Flights<L, EL, A, E, R> => {
-  let listed = underWay.get(backend)
-  if (listed === undefined) underWay.set(backend, listed = new Set())
-  const memos = listed
   const flights = new Map<string, Flight<A, E>>()
 
-  // Listed only while there is something to land: a memo that nobody can reach is kept by nothing.
-  const remove = (name: string): void => {
-    flights.delete(name)
-    if (flights.size === 0) memos.delete(mine)
-  }
-  const mine: Listed = { land: remove }
-
-  const removeOne = (name: string, flight: Flight<A, E>): void => {
-    if (flights.get(name) === flight) remove(name)
+  const remove = (name: string, flight: Flight<A, E>): void => {
+    if (flights.get(name) === flight) flights.delete(name)
   }
 
   const start = (name: string, begin: Begin<L, EL, R>, context: Context.Context<R>): Flight<A, E> => {
     const flight = new Flight<A, E>()
-    if (flights.size === 0) memos.add(mine)
     flights.set(name, flight)
-    flight.stop = begin(context, (exit) => {
-      const result = flight.result = resultOf(exit)
+    const land = (result: Exit.Exit<A, E>) => {
+      flight.result = result
       // Before those who waited go on: they may ask again at once.
-      removeOne(name, flight)
-      for (const resume of flight.waiting) resume(result)
-    })
+      remove(name, flight)
+      const thrown: Array<unknown> = []
+      for (const resume of flight.waiting) {
+        try {
+          resume(result)
+        } catch (error) {
+          // To go on may end a fiber, and one who observes its end may throw: no reason not to tell the next.
+          thrown.push(error)
+        }
+      }
+      if (thrown.length > 0) throw thrown[0]
+    }
+    try {
+      flight.stop = begin(context, (exit) => land(resultOf(exit)))
+    } catch (defect) {
+      land(Exit.die(defect))
+    }
     return flight
   }
 
-  return {
+  const self: Flights<L, EL, A, E, R> = {
     join: (name, begin) =>
       Effect.contextWith((context) =>
         // In one step: whoever begins a flight is counted before it can be interrupted.
@@ -99,16 +103,19 @@ export const make = <L, EL, A, E, R>(
             flight.waiting.delete(resume)
             if (flight.waiting.size > 0) return Effect.void
             // Nobody joins it while its finalizers run.
-            removeOne(name, flight)
+            remove(name, flight)
             return flight.stop
           })
         })
       ),
 
     land: (name) => {
-      if (name !== undefined) return remove(name)
-      flights.clear()
-      memos.delete(mine)
+      if (name === undefined) flights.clear()
+      else flights.delete(name)
     }
   }
+  let listed = memos.get(backend)
+  if (listed === undefined) memos.set(backend, listed = Listeners.make())
+  listed.add(self)
+  return self
 }

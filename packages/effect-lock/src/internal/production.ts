@@ -17,15 +17,15 @@ import type * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { CacheBackend } from "../CacheBackend.ts"
 import type { CacheBackendError, LockTimeout } from "../LockError.ts"
+import type * as Computing from "./computing.ts"
 import * as Chunk from "./streamChunks.ts"
 import * as Envelope from "./envelope.ts"
-import type * as Lookup from "./lookup.ts"
 import * as Outage from "./outage.ts"
 import * as Tenure from "./tenure.ts"
 import * as Token from "./token.ts"
 
 type Backend = CacheBackend["Service"]
-export type Plan<A, E, R> = Lookup.Plan<void, Chunk.Manifest<A> | null, E, R>
+export type Plan<A, E, R> = Computing.Plan<void, Chunk.Manifest<A> | null, E, R>
 
 /** What one memo of a stream is, in whatever store. */
 export interface Source<A, E, R> {

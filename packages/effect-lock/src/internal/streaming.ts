@@ -39,10 +39,10 @@ import type * as Pull from "effect/Pull"
 import * as Stream from "effect/Stream"
 import { CacheBackend } from "../CacheBackend.ts"
 import { CacheBackendError, LockReentered, type LockTimeout } from "../LockError.ts"
+import * as Seen from "./seen.ts"
 import * as Chunk from "./streamChunks.ts"
 import * as Deadline from "./deadline.ts"
 import * as Held from "./held.ts"
-import * as Lookup from "./lookup.ts"
 import type { Consumer, Opened, Plan, Run, Source } from "./production.ts"
 import * as Production from "./production.ts"
 import * as Tenure from "./tenure.ts"
@@ -84,7 +84,7 @@ const open = Effect.fnUntraced(function*<A, E, R>(
   while (true) {
     const waitMillis = Math.max(0, lock.waitMillis - Deadline.elapsed(began, Tenure.instant(clock)))
     const plan: Plan<A, E, R> = { ...source.plan, lookup, lock: { ...lock, waitMillis } }
-    const { exit, version } = yield* Lookup.load(plan, backend, { key: undefined, name: source.name }, seen)
+    const { exit, version } = yield* Seen.load(plan, backend, { key: undefined, name: source.name }, seen)
     if (run.producer !== undefined) return
     const manifest = yield* exit
     // Told that another production was not stored.

@@ -11,6 +11,7 @@ import type * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import type { CacheBackend } from "../CacheBackend.ts"
 import * as Deadline from "./deadline.ts"
+import * as Listeners from "./listeners.ts"
 
 type Changed = (name: string | undefined, version: number) => void
 
@@ -102,22 +103,13 @@ interface Listener {
   readonly changed: Changed
 }
 
-type Listeners = Set<WeakRef<Listener>>
+const watched = new WeakMap<CacheBackend["Service"], Listeners.Listeners<Listener>>()
 
-const watched = new WeakMap<CacheBackend["Service"], Listeners>()
-
-// What is held for it must not lead to it, so neither this nor what watches is made where it is in scope.
-const unreachable = new FinalizationRegistry<readonly [Listeners, WeakRef<Listener>]>(([listeners, listener]) =>
-  void listeners.delete(listener)
-)
-
-/** Watches a backend as long as it lives. */
-const watch = (backend: CacheBackend["Service"]): Effect.Effect<Listeners> => {
-  const listeners: Listeners = new Set()
+/** Watches a backend as long as it lives. What watches must not lead to a listener, so it is made where none is in scope. */
+const watch = (backend: CacheBackend["Service"]): Effect.Effect<Listeners.Listeners<Listener>> => {
+  const listeners = Listeners.make<Listener>()
   watched.set(backend, listeners)
-  const watching = backend.lookups.watch((name, version) => {
-    for (const listener of listeners) listener.deref()?.changed(name, version)
-  })
+  const watching = backend.lookups.watch((name, version) => listeners.forEach(({ changed }) => changed(name, version)))
   const patient = Effect.ignore(Scope.provide(watching, backend.scope), {
     log: "Warn",
     message: "effect-lock: what others change is not heard; values in memory live by their own time to live"
@@ -129,12 +121,9 @@ const watch = (backend: CacheBackend["Service"]): Effect.Effect<Listeners> => {
 /** Tells a listener what others change, as long as somebody else can reach it too. */
 export const listen = Effect.fnUntraced(function*(backend: CacheBackend["Service"], self: Listener) {
   const listeners = watched.get(backend) ?? (yield* watch(backend))
-  const listener = new WeakRef(self)
-  listeners.add(listener)
-  unreachable.register(self, [listeners, listener])
+  listeners.add(self)
 })
 
 /** Nobody in this process keeps what is there of a name, nor what is looked up now. */
-export const drop = (backend: CacheBackend["Service"], name: string): void => {
-  for (const listener of watched.get(backend) ?? []) listener.deref()?.changed(name, Infinity)
-}
+export const drop = (backend: CacheBackend["Service"], name: string): void =>
+  watched.get(backend)?.forEach(({ changed }) => changed(name, Infinity))
