@@ -120,7 +120,8 @@ const resolve = Effect.fnUntraced(function*(options: ClientOptions) {
 const makeBackend = Effect.fnUntraced(
   function*(
     client: Client.Client,
-    options: ClientOptions
+    options: ClientOptions,
+    silentMillis: number
   ): Effect.fn.Return<CacheBackend["Service"], CacheBackendError, Scope.Scope> {
     const { prefix, strict, ...protection } = yield* resolve(options)
     // What wakes a waiter is a line, and names the key.
@@ -130,7 +131,7 @@ const makeBackend = Effect.fnUntraced(
     const failure = Client.failureOf(client)
     const names = Names.make(prefix)
     yield* Client.whenReady(client, failure)
-    const connection = yield* Connection.make(client, failure)
+    const connection = yield* Connection.make(client, failure, silentMillis)
     yield* Server.watch(connection, failure, strict)
     const gate = yield* Gate.make(connection, names, protection, failure)
     // A server that loads its data, for instance, is asked again later.
@@ -185,7 +186,7 @@ const fromOptions = Effect.fnUntraced(function*(options: Options) {
     // What the driver throws shows the URL, and with it the password.
     catch: () => unreachable("the URL of the server cannot be read", false)
   })
-  return yield* makeBackend(yield* Client.own(client), options)
+  return yield* makeBackend(yield* Client.own(client), options, options.redis?.socketTimeout ?? Client.SILENT)
 })
 
 /**
@@ -285,7 +286,7 @@ export const layerConfig = (
 export const layerClient = (
   client: Redis<"legacy"> | Redis<"resp3">,
   options: ClientOptions = {}
-): Layer.Layer<CacheBackend, CacheBackendError> => Layer.effect(CacheBackend, makeBackend(client, options))
+): Layer.Layer<CacheBackend, CacheBackendError> => Layer.effect(CacheBackend, makeBackend(client, options, Infinity))
 
 /**
  * Locks and values in the Redis server of the configuration `REDIS_URL`, by

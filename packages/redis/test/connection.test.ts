@@ -10,11 +10,14 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
+import * as Schedule from "effect/Schedule"
 import type * as CacheBackend from "effect-lock/CacheBackend"
 import { CacheBackendError } from "effect-lock/LockError"
 import type { Redis } from "ioredis"
 import * as Net from "node:net"
 import { inspect } from "node:util"
+import * as Client from "../src/internal/client.ts"
+import * as Connection from "../src/internal/connection.ts"
 import * as Support from "./support.ts"
 
 const { PASSWORD, request, send } = Support
@@ -403,6 +406,32 @@ describe("faults", () => {
       assert.isBelow(millis, 500)
       yield* server.resume
     }))
+
+  it.live(
+    "that is silent for too long is made again, also while it is greeted; one that is idle stays",
+    () =>
+      Effect.gen(function*() {
+        const server = yield* Support.start()
+        const client = yield* Client.own(Client.make(server.url, {}))
+        const failure = Client.failureOf(client)
+        yield* Client.whenReady(client, failure)
+        const connection = yield* Connection.make(client, failure, 500)
+        const get = connection.call("get", () => client.get("effect-lock:k"))
+        const silentMillis = yield* Support.counted(Effect.gen(function*() {
+          yield* get
+          yield* Effect.sleep(1300)
+          assert.strictEqual(connection.losses(), 0)
+          yield* server.pause
+          assert.deepInclude(yield* Effect.flip(get), { operation: "get", outcome: "Unknown" })
+        }))
+        assert.isAbove(silentMillis, 1600)
+        assert.strictEqual(connection.losses(), 1)
+        yield* Effect.repeat(Effect.sleep(50), { until: () => connection.losses() > 1 })
+        yield* server.resume
+        yield* Effect.retry(get, { schedule: Schedule.spaced(50) })
+      }),
+    20_000
+  )
 
   it.live("no error of any operation shows the password or what was sent", () =>
     Effect.gen(function*() {

@@ -14,11 +14,14 @@ export const failureOf = (client: Client): Failure =>
     [client.options.password ?? "", client.options.sentinelPassword ?? ""].filter((secret) => secret !== "")
   )
 
+/** For how many milliseconds a server may owe a reply before its connection is given up. */
+export const SILENT = 5000
+
 // For an answer within seconds, whatever happens to the connection.
 const live: RedisOptions = {
   connectTimeout: 2000,
-  // Counts only while a reply is due, so an idle connection stays.
-  socketTimeout: 5000,
+  // Counts only while a reply is due, so an idle connection stays. What is called often has silence.ts instead.
+  socketTimeout: SILENT,
   // How long closing leaves a silent server before the socket is destroyed.
   disconnectTimeout: 100,
   maxRetriesPerRequest: 0,
@@ -44,8 +47,8 @@ const withoutQuery = (url: string): string => url.replace(/[?].*$/, "")
 /** A client of our own, not connected yet. Throws if the URL cannot be read. */
 export const make = (url: string | undefined, options: RedisOptions): Client =>
   url === undefined
-    ? new Redis({ ...live, ...options, host: options.host ?? "127.0.0.1", ...strict })
-    : new Redis(withoutQuery(url), { ...live, ...options, ...strict })
+    ? new Redis({ ...live, ...options, host: options.host ?? "127.0.0.1", ...strict, socketTimeout: undefined })
+    : new Redis(withoutQuery(url), { ...live, ...options, ...strict, socketTimeout: undefined })
 
 /** A second client to the same server, whatever the options of the first, for messages. */
 export const duplicate = (client: Client): Client =>
@@ -68,6 +71,7 @@ export const own = (client: Client) =>
 
 interface Events {
   readonly close?: () => void
+  readonly connect?: () => void
   readonly ready?: () => void
   readonly messageBuffer?: (channel: Buffer, message: Buffer) => void
 }

@@ -9,6 +9,7 @@ import { Command } from "ioredis"
 import { codeOf, type Failure, notSent } from "./failure.ts"
 import { type Client, listen } from "./client.ts"
 import type { Script } from "./scripts.ts"
+import * as Silence from "./silence.ts"
 import type { Sample } from "./serverTime.ts"
 
 export interface Connection {
@@ -57,13 +58,14 @@ const commandOf = (name: string, args: Array<string | Buffer>): Command => {
 
 const toBytes = (reply: unknown): Buffer => Buffer.isBuffer(reply) ? reply : Buffer.from(String(reply))
 
-/** Makes the connection of a client, for as long as the scope lives. */
-export const make = Effect.fnUntraced(function*(client: Client, failure: Failure) {
+/** Makes the connection of a client, for as long as the scope lives. It is destroyed when it was silent for so long. */
+export const make = Effect.fnUntraced(function*(client: Client, failure: Failure, silentMillis: number) {
   const clock = yield* Clock.Clock
   let sample: Sample | undefined
   const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
   const observe = (sentAt: number, serverMicros: number): Sample => sample = { sentAt, receivedAt: now(), serverMicros }
 
+  const silence = yield* Silence.watch(client, silentMillis)
   let losses = 0
   const call: Connection["call"] = <A>(operation: string, send: (isWanted: () => boolean) => Promise<A>) =>
     Effect.callback<A, CacheBackendError>((resume) => {
@@ -71,15 +73,20 @@ export const make = Effect.fnUntraced(function*(client: Client, failure: Failure
       if (client.status !== "ready") return resume(Effect.fail(failure(operation, new Error(notSent))))
       const before = losses
       let wanted = true
+      silence.sent()
       send(() => wanted && before === losses).then(
-        (reply) =>
+        (reply) => {
           // A client may send again what was under way when the connection was lost, and this answer the second copy.
-          resume(
-            before === losses
-              ? Effect.succeed(reply)
-              : Effect.fail(failure(operation, new Error("the connection was lost meanwhile")))
-          ),
-        (cause: unknown) => resume(Effect.fail(failure(operation, cause)))
+          if (before !== losses) {
+            return resume(Effect.fail(failure(operation, new Error("the connection was lost meanwhile"))))
+          }
+          silence.replied()
+          resume(Effect.succeed(reply))
+        },
+        (cause: unknown) => {
+          if (before === losses) (codeOf(cause) === undefined ? silence.failed : silence.replied)()
+          resume(Effect.fail(failure(operation, cause)))
+        }
       )
       return Effect.sync(() => {
         wanted = false
@@ -129,8 +136,10 @@ export const make = Effect.fnUntraced(function*(client: Client, failure: Failure
   const onClose = () => {
     losses++
     sample = undefined
+    silence.lost()
   }
-  yield* listen(client, { close: onClose })
+  // Until it is ready, the server has a greeting to answer.
+  yield* listen(client, { close: onClose, connect: silence.sent, ready: silence.lost })
 
   return {
     client,
