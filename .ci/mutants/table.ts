@@ -750,13 +750,29 @@ export const mutants: ReadonlyArray<Mutant> = [
   // The driver
   {
     name: "counts an answer to a connection that was lost meanwhile",
-    ...redis("connection", "before === losses\n              ?", "true\n              ?"),
+    ...redis("connection", "if (before !== losses) {", "if (false) {"),
     killedBy: faults("a driver that sends a command twice", "does not make a write that was done a conflict")
   },
   {
     name: "keeps a request for when the server is back",
-    ...redis("connection", `if (client.status !== "ready") return`, "if (false) return"),
+    ...redis("connection", `if (client.status !== "ready") {`, "if (false) {"),
     killedBy: connection("a client of the user", "never keeps a request for later")
+  },
+  {
+    name: "never notices that a server is silent",
+    ...redis("silence", "++looks > LOOKS", "false"),
+    killedBy: connection(
+      "faults",
+      "that is silent for too long is made again, also while it is greeted; one that is idle stays"
+    )
+  },
+  {
+    name: "gives up a connection that owes nothing",
+    ...redis("silence", "if (due === 0) break", ""),
+    killedBy: connection(
+      "faults",
+      "that is silent for too long is made again, also while it is greeted; one that is idle stays"
+    )
   },
   {
     name: "repeats an unknown script for a caller that has left",

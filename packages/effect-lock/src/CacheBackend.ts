@@ -444,6 +444,19 @@ export interface Value {
 }
 
 /**
+ * How a driver reads a value: without an effect, calling `done` once, whoever
+ * still waits for it.
+ *
+ * @see {@link makeGet}
+ * @category models
+ * @since 0.1.0
+ */
+export type Read = (
+  key: string,
+  done: (exit: Exit.Exit<Option.Option<Value>, CacheBackendError>) => void
+) => void
+
+/**
  * The value operations of a store. Values and locks have separate key spaces.
  * `timeToLiveMillis` is above zero; `Infinity` does not expire.
  *
@@ -682,6 +695,34 @@ export class CacheBackend extends Context.Service<CacheBackend, {
    */
   readonly inBackground: (effect: Effect.Effect<void>, afterMillis?: number) => Effect.Effect<void>
 }>()("effect-lock/CacheBackend") {}
+
+/**
+ * Makes the `get` of a store from how its driver reads.
+ *
+ * **When to use**
+ *
+ * Use it where a driver answers by a callback or a promise: a memo then reads
+ * what it has read before in no fiber but its caller's. Nothing else is different
+ * from an `Effect.callback`.
+ *
+ * **Example** (Reading from a map)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Exit from "effect/Exit"
+ * import * as Option from "effect/Option"
+ * import { makeGet, type Value } from "effect-lock/CacheBackend"
+ *
+ * const stored = new Map<string, Value>([["k", { bytes: new Uint8Array(3), version: 1 }]])
+ * const get = makeGet((key, done) => done(Exit.succeed(Option.fromUndefinedOr(stored.get(key)))))
+ *
+ * console.log(Option.isSome(await Effect.runPromise(get("k")))) // => true
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const makeGet: (read: Read) => Values["get"] = Reading.get
 
 /**
  * Makes the service out of the operations of a store.

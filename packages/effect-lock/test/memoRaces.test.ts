@@ -1,6 +1,6 @@
 /** What once broke a memo, each by the smallest schedule that shows it. */
 import { assert, describe, it } from "@effect/vitest"
-import { CacheBackend, make as makeBackend } from "effect-lock/CacheBackend"
+import { CacheBackend, make as makeBackend, makeGet, type Read } from "effect-lock/CacheBackend"
 import type { CacheBackendError } from "effect-lock/LockError"
 import * as Lock from "effect-lock/Lock"
 import * as Memo from "effect-lock/Memo"
@@ -825,52 +825,77 @@ describe("Memo, races", () => {
       assert.deepStrictEqual([reads, computed], [3, 1])
     }).pipe(Effect.provide(MemoryLayer)))
 
-  it.effect("a value that was seen is read plainly; a silent store costs that one time limit, and who is hasty none", () =>
+  it.effect("one whose end throws leaves the others what they asked for together", () =>
     Effect.gen(function*() {
-      const { capabilities, leases, lookups, values } = yield* CacheBackend
-      const asked: Array<string> = []
-      let isSilent = false
-      const counted = <A>(what: string, call: Effect.Effect<A, CacheBackendError>) =>
-        Effect.suspend(() => (asked.push(what), isSilent ? Effect.never : call))
-      const service = yield* makeBackend({
-        name: "slow",
-        capabilities,
-        timeLimit: "1 second",
-        leases,
-        values: { ...values, get: (key) => counted("get", values.get(key)) },
-        lookups: {
-          ...lookups,
-          getOrAcquire: (request) => counted("getOrAcquire", lookups.getOrAcquire(request))
-        }
+      const gate = Deferred.makeUnsafe<number>()
+      const memo = yield* Memo.make({
+        name: "m",
+        key: (key: string) => key,
+        lookup: () => Deferred.await(gate),
+        success: Schema.Number,
+        timeToLive: "1 hour"
       })
-      const memo = (waitTimeout: "50 millis" | "30 seconds") =>
-        Memo.make({
-          name: "m",
-          key: (key: string) => key,
-          lookup: () => Effect.succeed("value"),
-          success: Schema.String,
-          timeToLive: "1 minute",
-          jitter: 0,
-          waitTimeout
-        }).pipe(Effect.provideService(CacheBackend, service))
-      const [hasty, patient] = [yield* memo("50 millis"), yield* memo("30 seconds")]
-      const within = Effect.fnUntraced(function*(of: typeof hasty, millis: number) {
-        const fiber = yield* Effect.forkChild(of.get("k"), { startImmediately: true })
-        yield* TestClock.adjust(millis)
-        const exit = fiber.pollUnsafe()
-        yield* Fiber.interrupt(fiber)
-        return [exit, asked.splice(0)]
+      const first = yield* Effect.forkChild(memo.get("k"), { startImmediately: true })
+      first.addObserver(() => {
+        throw new Error("on purpose")
       })
-      const value = Exit.succeed("value")
-      assert.deepStrictEqual(yield* within(patient, 0), [value, ["getOrAcquire"]])
-      assert.deepStrictEqual(yield* within(patient, 0), [value, ["get"]])
-      assert.deepStrictEqual(yield* within(hasty, 0), [value, ["getOrAcquire"]])
-      isSilent = true
-      assert.deepStrictEqual(yield* within(hasty, 50), [value, ["getOrAcquire"]])
-      assert.deepStrictEqual(yield* within(patient, 1000), [value, ["get"]])
-      assert.deepStrictEqual(yield* within(patient, 0), [value, []])
-      isSilent = false
-      yield* TestClock.adjust("1 minute")
-      assert.deepStrictEqual(yield* within(patient, 0), [value, ["getOrAcquire"]], "it is known to have ended")
+      const second = yield* Effect.forkChild(memo.get("k"), { startImmediately: true })
+      yield* Effect.exit(Deferred.succeed(gate, 1))
+      assert.strictEqual(yield* Fiber.join(second), 1)
     }).pipe(Effect.provide(MemoryLayer)))
+
+  it.effect.each(["an effect", "a plain function"])(
+    "a value that was seen is read plainly, by %s; a silent store costs that one time limit, and who is hasty none",
+    (kind) =>
+      Effect.gen(function*() {
+        const { capabilities, leases, lookups, values } = yield* CacheBackend
+        const asked: Array<string> = []
+        let isSilent = false
+        const counted = <A>(what: string, call: Effect.Effect<A, CacheBackendError>) =>
+          Effect.suspend(() => (asked.push(what), isSilent ? Effect.never : call))
+        const get = (key: string) => counted("get", values.get(key))
+        const context = yield* Effect.context<never>()
+        const read: Read = (key, done) => void Effect.runForkWith(context)(get(key)).addObserver(done)
+        const service = yield* makeBackend({
+          name: "slow",
+          capabilities,
+          timeLimit: "1 second",
+          leases,
+          values: { ...values, get: kind === "an effect" ? get : makeGet(read) },
+          lookups: {
+            ...lookups,
+            getOrAcquire: (request) => counted("getOrAcquire", lookups.getOrAcquire(request))
+          }
+        })
+        const memo = (waitTimeout: "50 millis" | "30 seconds") =>
+          Memo.make({
+            name: "m",
+            key: (key: string) => key,
+            lookup: () => Effect.succeed("value"),
+            success: Schema.String,
+            timeToLive: "1 minute",
+            jitter: 0,
+            waitTimeout
+          }).pipe(Effect.provideService(CacheBackend, service))
+        const [hasty, patient] = [yield* memo("50 millis"), yield* memo("30 seconds")]
+        const within = Effect.fnUntraced(function*(of: typeof hasty, millis: number) {
+          const fiber = yield* Effect.forkChild(of.get("k"), { startImmediately: true })
+          yield* TestClock.adjust(millis)
+          const exit = fiber.pollUnsafe()
+          yield* Fiber.interrupt(fiber)
+          return [exit, asked.splice(0)]
+        })
+        const value = Exit.succeed("value")
+        assert.deepStrictEqual(yield* within(patient, 0), [value, ["getOrAcquire"]])
+        assert.deepStrictEqual(yield* within(patient, 0), [value, ["get"]])
+        assert.deepStrictEqual(yield* within(hasty, 0), [value, ["getOrAcquire"]])
+        isSilent = true
+        assert.deepStrictEqual(yield* within(hasty, 50), [value, ["getOrAcquire"]])
+        assert.deepStrictEqual(yield* within(patient, 1000), [value, ["get"]])
+        assert.deepStrictEqual(yield* within(patient, 0), [value, []])
+        isSilent = false
+        yield* TestClock.adjust("1 minute")
+        assert.deepStrictEqual(yield* within(patient, 0), [value, ["getOrAcquire"]], "it is known to have ended")
+      }).pipe(Effect.provide(MemoryLayer))
+  )
 })

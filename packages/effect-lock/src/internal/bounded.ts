@@ -9,48 +9,51 @@ import * as Alarms from "./alarms.ts"
 /** In milliseconds, where neither the store nor the lease has a limit. */
 export const LONGEST_REQUEST = 30_000
 
-/**
- * Runs `self` in a fiber of its own with a time limit, and calls `done` once,
- * unless what it answers is called before.
- */
-export const start = <A, E, R, A2, E2>(
-  context: Context.Context<R>,
-  self: Effect.Effect<A, E, R>,
-  millis: number,
-  orElse: LazyArg<Exit.Exit<A2, E2>>,
-  done: (exit: Exit.Exit<A | A2, E | E2>) => void
-): LazyArg<void> => {
+/** Begins something that calls `done` once; the answer ends it early. */
+export type Begin<A, E> = (done: (exit: Exit.Exit<A, E>) => void) => LazyArg<void>
+
+/** Begins `self`, in a fiber of its own. */
+export const inFiber = <A, E, R>(context: Context.Context<R>, self: Effect.Effect<A, E, R>): Begin<A, E> => (done) => {
   const call = Effect.runForkWith(context)(self)
-  const exit = call.pollUnsafe()
-  if (exit !== undefined) {
-    done(exit)
-    return constVoid
-  }
+  call.addObserver(done)
+  return () => call.interruptUnsafe()
+}
+
+/** The same with a time limit. What comes after it, or after the end, is not heard. */
+export const within = <A, E>(
+  context: Context.Context<never>,
+  millis: number,
+  orElse: LazyArg<Exit.Exit<NoInfer<A>, E>>,
+  begin: Begin<A, E>
+): Begin<A, E> =>
+(done) => {
   let isOver = false
-  const alarm = millis === Infinity ?
-    undefined :
-    Alarms.set(Context.get(context, Clock.Clock), context, millis, () => {
-      isOver = true
-      done(orElse())
-      call.interruptUnsafe()
-    })
-  const end = () => {
-    isOver = true
+  let alarm: Alarms.Alarm | undefined
+  const stopAlarm = () => {
     if (alarm !== undefined) Alarms.stop(alarm)
   }
-  call.addObserver((exit) => {
+  const stop = begin((exit) => {
     if (isOver) return
     isOver = true
     try {
       done(exit)
     } finally {
       // Not before: whoever has the answer may ask again at once, and the store need not wait for this.
-      end()
+      stopAlarm()
     }
   })
+  if (isOver) return constVoid
+  if (millis !== Infinity) {
+    alarm = Alarms.set(Context.get(context, Clock.Clock), context, millis, () => {
+      isOver = true
+      done(orElse())
+      stop()
+    })
+  }
   return () => {
-    end()
-    call.interruptUnsafe()
+    isOver = true
+    stopAlarm()
+    stop()
   }
 }
 
@@ -66,7 +69,9 @@ export const bounded = <A, E, R, A2, E2>(
   orElse: LazyArg<Exit.Exit<A2, E2>>
 ): Effect.Effect<A | A2, E | E2, R> =>
   Effect.contextWith((context: Context.Context<R>) =>
-    Effect.callback<A | A2, E | E2>((resume) => Effect.sync(start(context, self, millis, orElse, resume)))
+    Effect.callback<A | A2, E | E2>((resume) =>
+      Effect.sync(within<A | A2, E | E2>(context, millis, orElse, inFiber(context, self))(resume))
+    )
   )
 
 /** Without an answer in time the outcome of a call is unknown. */

@@ -131,7 +131,7 @@ export const begin = <K, A, E, R>(
     return Flights.inFiber(ask(plan, backend, target, seen))(context, land)
   }
   let stop: Effect.Effect<void> | undefined
-  const stopReading = Reading.start(backend, context, name, (exit) => {
+  const stopReading = Reading.begin(backend, context, name)((exit) => {
     const loaded = Exit.isSuccess(exit) && Option.isSome(exit.value)
       ? readAtOnce(plan, target, exit.value.value, clock.currentTimeMillisUnsafe())
       : undefined

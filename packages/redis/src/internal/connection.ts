@@ -4,6 +4,8 @@
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import { constVoid, type LazyArg } from "effect/Function"
 import type { CacheBackendError } from "effect-lock/LockError"
 import { Command } from "ioredis"
 import { codeOf, type Failure, notSent } from "./failure.ts"
@@ -28,6 +30,12 @@ export interface Connection {
     operation: string,
     send: (isWanted: () => boolean) => Promise<A>
   ) => Effect.Effect<A, CacheBackendError>
+  /** The same outside of any effect: calls `done` with the answer; what it answers says that nobody waits for it any more. */
+  readonly exchange: <A>(
+    operation: string,
+    send: (isWanted: () => boolean) => Promise<A>,
+    done: (exit: Exit.Exit<A, CacheBackendError>) => void
+  ) => LazyArg<void>
   /** Runs a script; each replies one text. */
   readonly run: (
     operation: string,
@@ -67,31 +75,36 @@ export const make = Effect.fnUntraced(function*(client: Client, failure: Failure
 
   const silence = yield* Silence.watch(client, silentMillis)
   let losses = 0
-  const call: Connection["call"] = <A>(operation: string, send: (isWanted: () => boolean) => Promise<A>) =>
-    Effect.callback<A, CacheBackendError>((resume) => {
-      // A client that queues while it is not connected would send this when nobody waits for it any more.
-      if (client.status !== "ready") return resume(Effect.fail(failure(operation, new Error(notSent))))
-      const before = losses
-      let wanted = true
-      silence.sent()
-      send(() => wanted && before === losses).then(
-        (reply) => {
-          // A client may send again what was under way when the connection was lost, and this answer the second copy.
-          if (before !== losses) {
-            return resume(Effect.fail(failure(operation, new Error("the connection was lost meanwhile"))))
-          }
-          silence.replied()
-          resume(Effect.succeed(reply))
-        },
-        (cause: unknown) => {
-          if (before === losses) (codeOf(cause) === undefined ? silence.failed : silence.replied)()
-          resume(Effect.fail(failure(operation, cause)))
+  const exchange: Connection["exchange"] = (operation, send, done) => {
+    // A client that queues while it is not connected would send this when nobody waits for it any more.
+    if (client.status !== "ready") {
+      done(Exit.fail(failure(operation, new Error(notSent))))
+      return constVoid
+    }
+    const before = losses
+    let wanted = true
+    silence.sent()
+    send(() => wanted && before === losses).then(
+      (reply) => {
+        // A client may send again what was under way when the connection was lost, and this answer the second copy.
+        if (before !== losses) {
+          return done(Exit.fail(failure(operation, new Error("the connection was lost meanwhile"))))
         }
-      )
-      return Effect.sync(() => {
-        wanted = false
-      })
-    })
+        silence.replied()
+        done(Exit.succeed(reply))
+      },
+      (cause: unknown) => {
+        if (before === losses) (codeOf(cause) === undefined ? silence.failed : silence.replied)()
+        done(Exit.fail(failure(operation, cause)))
+      }
+    )
+    return () => {
+      wanted = false
+    }
+  }
+
+  const call: Connection["call"] = (operation, send) =>
+    Effect.callback((resume) => Effect.sync(exchange(operation, send, resume)))
 
   // What is sent in one turn leaves in one write: a system call costs more than all else about a command.
   let isCorked = false
@@ -148,6 +161,7 @@ export const make = Effect.fnUntraced(function*(client: Client, failure: Failure
     losses: () => losses,
     observe,
     call,
+    exchange,
     run,
     runBytes,
     runWhole

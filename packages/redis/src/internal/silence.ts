@@ -1,8 +1,8 @@
 /**
  * Notices a server that is silent: the connection stands, and what is due does
  * not come. The driver's `socketTimeout` does so too, with a timer for each
- * command, which costs as much as half of the command. Here one fiber looks now and
- * then, while anything is due.
+ * command that every hit would pay. Here one fiber looks now and then, while
+ * anything is due.
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"

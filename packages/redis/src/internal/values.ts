@@ -2,9 +2,12 @@
  * The value operations. A value is stored as its version in 16 digits, a colon,
  * and the bytes, so that reading is a plain GET.
  */
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
-import type { Value, Values } from "effect-lock/CacheBackend"
+import { makeGet, type Value, type Values } from "effect-lock/CacheBackend"
+import type { CacheBackendError } from "effect-lock/LockError"
 import type { Connection } from "./connection.ts"
 import { codeOf } from "./failure.ts"
 import { toMillis } from "./requests.ts"
@@ -28,20 +31,27 @@ export const decode = (stored: Buffer | null | undefined): Value | undefined => 
 }
 
 // So is what is no text.
-const orNothing = (cause: unknown): Option.Option<Value> => {
-  if (codeOf(cause) === "WRONGTYPE") return Option.none()
-  throw cause
-}
+const isOfAnotherType = (cause: Cause.Cause<CacheBackendError>) =>
+  Option.exists(Cause.findErrorOption(cause), (error) => codeOf(error.cause) === "WRONGTYPE")
 
 const optional = (stored: Buffer | null | undefined) => Option.fromUndefinedOr(decode(stored))
 
 export const toBuffer = (bytes: Uint8Array) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 
-export const make = ({ call, client, run }: Connection, names: Names): Values => {
+export const make = ({ call, client, exchange, run }: Connection, names: Names): Values => {
   const nameOf = (key: string) => names.entry("value", names.escape(key))
 
   return {
-    get: (key) => call("get", () => client.getBuffer(nameOf(key)).then(optional, orNothing)),
+    get: makeGet((key, done) =>
+      void exchange("get", () => client.getBuffer(nameOf(key)), (exit) =>
+        done(
+          Exit.isSuccess(exit)
+            ? Exit.succeed(optional(exit.value))
+            : isOfAnotherType(exit.cause)
+            ? Exit.succeed(Option.none())
+            : Exit.failCause(exit.cause)
+        ))
+    ),
 
     getMany: (keys) =>
       keys.length === 0
