@@ -16,13 +16,15 @@
  */
 export type Kind = "lock" | "fence" | "queue" | "value"
 
-const SAFE = /^[A-Za-z0-9_.:/@-]+$/
 const UNSAFE = /[^A-Za-z0-9_.:/@-]/gu
 const MAX_BYTES = 200
+
+const ascii = Array.from({ length: 128 }, (_, code) => encodeURIComponent(String.fromCharCode(code)))
 
 // A lone surrogate has no UTF-8 form; written as "%u" it can meet no byte escape.
 const escapeOne = (character: string): string => {
   const code = character.codePointAt(0)!
+  if (code < ascii.length) return ascii[code]!
   return code >= 0xd800 && code <= 0xdfff ? `%u${code.toString(16)}` : encodeURIComponent(character)
 }
 
@@ -44,7 +46,7 @@ const escapeOne = (character: string): string => {
  * @since 0.1.0
  */
 export const escape = (key: string, digest: (text: string) => string): string => {
-  const escaped = SAFE.test(key) ? key : key.replace(UNSAFE, escapeOne)
+  const escaped = key.replace(UNSAFE, escapeOne)
   return escaped.length <= MAX_BYTES ? escaped : `#${digest(escaped)}`
 }
 

@@ -32,7 +32,9 @@ export const inFiber = <L, EL, R>(load: Effect.Effect<L, EL, R>): Begin<L, EL, R
 }
 
 class Flight<A, E> {
-  readonly waiting = new Set<(exit: Exit.Exit<A, E>) => void>()
+  /** Who waits, each in his place; who has left leaves it empty. */
+  readonly waiting: Array<((exit: Exit.Exit<A, E>) => void) | undefined> = []
+  left = 0
   result: Exit.Exit<A, E> | undefined = undefined
   stop: Effect.Effect<void> = Effect.void
 }
@@ -74,7 +76,7 @@ export const make = <L, EL, A, E, R>(
       const thrown: Array<unknown> = []
       for (const resume of flight.waiting) {
         try {
-          resume(result)
+          resume?.(result)
         } catch (error) {
           // To go on may end a fiber, and one who observes its end may throw: no reason not to tell the next.
           thrown.push(error)
@@ -97,11 +99,11 @@ export const make = <L, EL, A, E, R>(
         Effect.callback<A, E>((resume) => {
           const flight = flights.get(name) ?? start(name, begin, context)
           if (flight.result !== undefined) return resume(flight.result)
-          flight.waiting.add(resume)
+          const place = flight.waiting.push(resume) - 1
           return Effect.suspend(() => {
             if (flight.result !== undefined) return Effect.void
-            flight.waiting.delete(resume)
-            if (flight.waiting.size > 0) return Effect.void
+            flight.waiting[place] = undefined
+            if (++flight.left < flight.waiting.length) return Effect.void
             // Nobody joins it while its finalizers run.
             remove(name, flight)
             return flight.stop

@@ -69,8 +69,13 @@ const readAtOnce = <K, A, E, R>(
   wall: number
 ): Loaded<A, E> | undefined => {
   if (plan.earlyRefresh > 0) return undefined
-  const entry = Stored.readPlain(plan.format(key), bytes)
-  return entry && readyOf({ entry, version }, wall)
+  try {
+    const entry = Stored.readPlain(plan.format(key), bytes)
+    return entry && readyOf({ entry, version }, wall)
+  } catch {
+    // Read again in a fiber, it ends that.
+    return undefined
+  }
 }
 
 type Exited = Exit.Exit<Option.Option<Value>, CacheBackendError>
