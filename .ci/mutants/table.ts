@@ -750,7 +750,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   // The driver
   {
     name: "counts an answer to a connection that was lost meanwhile",
-    ...redis("connection", "if (before !== losses) {", "if (false) {"),
+    ...redis("connection", "if (before !== losses) return", "if (false) return"),
     killedBy: faults("a driver that sends a command twice", "does not make a write that was done a conflict")
   },
   {
@@ -760,15 +760,15 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "never notices that a server is silent",
-    ...redis("silence", "++looks > LOOKS", "false"),
+    ...redis("silence", "if (due > 0) client.stream.destroy()", ""),
     killedBy: connection(
       "faults",
       "that is silent for too long is made again, also while it is greeted; one that is idle stays"
     )
   },
   {
-    name: "gives up a connection that owes nothing",
-    ...redis("silence", "if (due === 0) break", ""),
+    name: "gives up a connection that owes nothing any more",
+    ...redis("silence", "      due--\n", ""),
     killedBy: connection(
       "faults",
       "that is silent for too long is made again, also while it is greeted; one that is idle stays"

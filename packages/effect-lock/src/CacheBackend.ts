@@ -795,8 +795,6 @@ export const make = Effect.fnUntraced(function*(options: {
   const timeLimitMillis = timeLimit === undefined ? Infinity : Duration.toMillis(timeLimit)
   const limited = <A>(operation: string, call: Effect.Effect<A, CacheBackendError>) =>
     timeLimitMillis === Infinity ? call : answerWithin(call, timeLimitMillis, name, operation)
-  const get: Values["get"] = (key) => limited("get", values.get(key))
-  Reading.bounds(get, values.get)
   return {
     name,
     capabilities,
@@ -818,7 +816,7 @@ export const make = Effect.fnUntraced(function*(options: {
       revoke: (key, graceMillis) => limited("revoke", leases.revoke(key, graceMillis))
     },
     values: {
-      get,
+      get: Reading.limited((key) => limited("get", values.get(key)), values.get),
       getMany: (keys) => limited("getMany", values.getMany(keys)),
       set: (key, bytes, timeToLive) => limited("set", values.set(key, bytes, timeToLive)),
       remove: (key) => limited("remove", values.remove(key)),

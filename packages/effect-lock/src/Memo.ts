@@ -37,6 +37,7 @@ import type * as Computing from "./internal/computing.ts"
 import * as Envelope from "./internal/envelope.ts"
 import * as Flights from "./internal/flights.ts"
 import * as Held from "./internal/held.ts"
+import * as Listeners from "./internal/listeners.ts"
 import * as Lookup from "./internal/lookup.ts"
 import { nameOf, nameUnder } from "./internal/name.ts"
 import * as Resolve from "./internal/options.ts"
@@ -294,65 +295,51 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
     (loaded) => Exit.isSuccess(loaded) ? loaded.value.exit : Exit.failCause(loaded.cause)
   )
 
-  const tier = memory && Tier.make<A, E>(memory, (name, version) => {
-    if (version === Infinity) flights.land(name)
-  })
-  if (tier !== undefined) yield* Tier.listen(backend, tier)
+  const tier = memory && Tier.make<A, E>(memory)
+  if (tier !== undefined) {
+    Listeners.listen(backend, tier)
+    yield* Tier.watch(backend)
+  }
 
   /** Whoever asks from now on is not given what was looked up before. */
-  const drop = (name: string) =>
-    Effect.sync(() => {
-      Tier.drop(backend, name)
-      Flights.landAll(backend, name)
-    })
+  const drop = (name: string) => Effect.sync(() => Listeners.tell(backend, name, Infinity))
 
   type Begin = Flights.Begin<Computing.Loaded<A, E>, StoreFailure, R>
 
   const keeping = (name: string, begin: Begin): Begin =>
     tier === undefined ? begin : (context, land) => {
-      const clock = Context.get(context, Clock.Clock)
-      const keep = tier.begin(name)
+      const keep = tier.begin(name, Context.get(context, Clock.Clock))
       const stop = begin(context, (exit) => {
-        keep(Exit.isSuccess(exit) ? exit.value : undefined, Tenure.instant(clock))
+        keep(Exit.isSuccess(exit) ? exit.value : undefined)
         land(exit)
       })
-      return Effect.andThen(Effect.sync(() => keep(undefined, Tenure.instant(clock))), stop)
+      return Effect.andThen(Effect.sync(() => keep()), stop)
     }
 
   /** Inside the lookup of the same key it would wait for itself. */
-  const unlessWithin = <A2, E2, R2>(
-    fiber: Fiber.Fiber<unknown, unknown>,
-    name: string,
-    effect: Effect.Effect<A2, E2, R2>
-  ) => Held.find(fiber, backend, name) === undefined ? effect : Effect.die(new LockReentered({ key: name }))
-
-  const join = (name: string, begin: Begin) =>
-    Effect.withFiber<A, E | StoreFailure, R>((fiber) => unlessWithin(fiber, name, flights.join(name, begin)))
-
-  const kept = (name: string) => Effect.clockWith((clock) => Effect.succeed(tier?.get(name, Tenure.instant(clock))))
+  const unlessWithin = <A2, E2, R2>(name: string, effect: Effect.Effect<A2, E2, R2>) =>
+    Effect.withFiber<A2, E2, R2>((fiber) =>
+      Held.find(fiber, backend, name) === undefined ? effect : Effect.die(new LockReentered({ key: name }))
+    )
 
   const begin = (target: Computing.Target<K>) => keeping(target.name, Seen.begin(plan, backend, target))
 
+  const getTarget = (clock: Clock.Clock, target: Computing.Target<K>) =>
+    tier?.get(target.name, Tenure.instant(clock)) ??
+      unlessWithin(target.name, flights.join(target.name, begin(target)))
+
   return {
     get: cipher === undefined
-      ? (key) =>
-        Effect.withFiber((fiber) => {
-          const name = nameUnder(prefix, keyOf(key))
-          return tier?.get(name, Tenure.instant(fiber.getRef(Clock.Clock))) ??
-            unlessWithin(fiber, name, flights.join(name, begin({ key, name })))
-        })
-      : (key) =>
-        Effect.flatMap(
-          targetOf(key),
-          (target) => Effect.flatMap(kept(target.name), (exit) => exit ?? join(target.name, begin(target)))
-        ),
+      ? (key) => Effect.clockWith((clock) => getTarget(clock, { key, name: nameUnder(prefix, keyOf(key)) }))
+      : (key) => Effect.flatMap(targetOf(key), (target) => Effect.clockWith((clock) => getTarget(clock, target))),
 
     getMany: Effect.fnUntraced(function*(keys) {
+      const clock = yield* Clock.Clock
       const asked = yield* Effect.forEach(keys, (key) => Effect.exit(targetOf(key)))
       const targets = new Map(asked.filter(Exit.isSuccess).map(({ value }) => [value.name, value]))
       const exits = new Map<string, Exit.Exit<A, E | StoreFailure>>()
       for (const name of targets.keys()) {
-        const exit = yield* kept(name)
+        const exit = tier?.get(name, Tenure.instant(clock))
         if (exit !== undefined) exits.set(name, exit)
       }
       const wanted = Array.from(targets.values()).filter(({ name }) => !exits.has(name))
@@ -373,10 +360,13 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
           : batch === undefined
           ? begin(target)
           : keeping(name, Flights.inFiber(Lookup.loadInBatch(plan, backend, target, batch)))
-        const joined = join(name, (context, land) => {
-          started.add(name)
-          return beginning(context, land)
-        })
+        const joined = unlessWithin(
+          name,
+          flights.join(name, (context, land) => {
+            started.add(name)
+            return beginning(context, land)
+          })
+        )
         fibers.set(name, yield* Effect.forkChild(joined, { startImmediately: true }))
         // Another fiber is at it already, so this key has no part in the batch.
         if (!started.has(name)) batch?.pass(name)
@@ -393,14 +383,11 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
       Effect.flatMap(
         targetOf(key),
         (target) =>
-          Effect.withFiber((fiber) =>
-            unlessWithin(
-              fiber,
-              target.name,
-              Effect.ensuring(
-                Effect.flatMap(Lookup.refresh(plan, backend, target), ({ exit }) => exit),
-                drop(target.name)
-              )
+          unlessWithin(
+            target.name,
+            Effect.ensuring(
+              Effect.flatMap(Lookup.refresh(plan, backend, target), ({ exit }) => exit),
+              drop(target.name)
             )
           )
       ),

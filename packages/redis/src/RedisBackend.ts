@@ -27,6 +27,7 @@ import * as Lookups from "./internal/lookups.ts"
 import * as Names from "./internal/names.ts"
 import * as Requests from "./internal/requests.ts"
 import * as Server from "./internal/server.ts"
+import { SILENT } from "./internal/silence.ts"
 import * as Subscriber from "./internal/subscriber.ts"
 import * as Together from "./internal/together.ts"
 import * as Values from "./internal/values.ts"
@@ -186,7 +187,9 @@ const fromOptions = Effect.fnUntraced(function*(options: Options) {
     // What the driver throws shows the URL, and with it the password.
     catch: () => unreachable("the URL of the server cannot be read", false)
   })
-  return yield* makeBackend(yield* Client.own(client), options, options.redis?.socketTimeout ?? Client.SILENT)
+  // Who says so has the driver's own.
+  const silentMillis = options.redis?.socketTimeout ? Infinity : SILENT
+  return yield* makeBackend(yield* Client.own(client), options, silentMillis)
 })
 
 /**

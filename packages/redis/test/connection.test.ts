@@ -422,7 +422,8 @@ describe("faults", () => {
           yield* Effect.sleep(1300)
           assert.strictEqual(connection.losses(), 0)
           yield* server.pause
-          assert.deepInclude(yield* Effect.flip(get), { operation: "get", outcome: "Unknown" })
+          const error = yield* Effect.timeout(Effect.flip(get), "8 seconds")
+          assert.deepInclude(error, { operation: "get", outcome: "Unknown" })
         }))
         assert.isAbove(silentMillis, 1600)
         assert.strictEqual(connection.losses(), 1)

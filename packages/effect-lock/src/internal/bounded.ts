@@ -2,7 +2,7 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import { constVoid, type LazyArg } from "effect/Function"
+import type { LazyArg } from "effect/Function"
 import { CacheBackendError } from "../LockError.ts"
 import * as Alarms from "./alarms.ts"
 
@@ -19,32 +19,27 @@ export const inFiber = <A, E, R>(context: Context.Context<R>, self: Effect.Effec
   return () => call.interruptUnsafe()
 }
 
-/** The same with a time limit. What comes after it, or after the end, is not heard. */
-export const within = <A, E>(
+/** Begins it with a time limit. What comes after it, or after the end, is not heard. */
+export const start = <A, E>(
   context: Context.Context<never>,
+  begin: Begin<A, E>,
   millis: number,
   orElse: LazyArg<Exit.Exit<NoInfer<A>, E>>,
-  begin: Begin<A, E>
-): Begin<A, E> =>
-(done) => {
+  done: (exit: Exit.Exit<A, E>) => void
+): LazyArg<void> => {
   let isOver = false
   let alarm: Alarms.Alarm | undefined
-  const stopAlarm = () => {
-    if (alarm !== undefined) Alarms.stop(alarm)
-  }
   const stop = begin((exit) => {
     if (isOver) return
     isOver = true
-    try {
-      done(exit)
-    } finally {
-      // Not before: whoever has the answer may ask again at once, and the store need not wait for this.
-      stopAlarm()
-    }
+    done(exit)
+    // Not before: whoever has the answer may ask again at once, and the store need not wait for this.
+    if (alarm !== undefined) Alarms.stop(alarm)
   })
-  if (isOver) return constVoid
+  if (isOver) return stop
   if (millis !== Infinity) {
     alarm = Alarms.set(Context.get(context, Clock.Clock), context, millis, () => {
+      if (isOver) return
       isOver = true
       done(orElse())
       stop()
@@ -52,7 +47,7 @@ export const within = <A, E>(
   }
   return () => {
     isOver = true
-    stopAlarm()
+    if (alarm !== undefined) Alarms.stop(alarm)
     stop()
   }
 }
@@ -70,7 +65,7 @@ export const bounded = <A, E, R, A2, E2>(
 ): Effect.Effect<A | A2, E | E2, R> =>
   Effect.contextWith((context: Context.Context<R>) =>
     Effect.callback<A | A2, E | E2>((resume) =>
-      Effect.sync(within<A | A2, E | E2>(context, millis, orElse, inFiber(context, self))(resume))
+      Effect.sync(start<A | A2, E | E2>(context, inFiber(context, self), millis, orElse, resume))
     )
   )
 

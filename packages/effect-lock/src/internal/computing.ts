@@ -147,8 +147,7 @@ export const ask = <A, E, R, K, B>(
     const isImpatient = withinMillis < Math.min(backend.timeLimitMillis, LONGEST_ANSWER) &&
       Deadline.isOver(withinMillis - (monotonic() - sentAt))
     if (isImpatient) return Effect.void
-    Outage.begin(backend, monotonic(), error)
-    return logAbout(name, "effect-lock: the store failed a memo", Cause.fail(error))
+    return noteFailure(backend, clock, name, Cause.fail(error))
   }
 
   const read = ({ bytes, version }: Value): Effect.Effect<Got<A, E>, CacheBackendError> =>
@@ -222,8 +221,8 @@ export const compute = Effect.fnUntraced(function*<K, A, E, R>(
   if (Exit.isFailure(written)) {
     yield* Effect.exit(release(tenure))
     if (!Cause.hasInterrupts(written.cause)) {
-      noteOutage(tenure.backend, clock, written.cause)
-      yield* logAbout(target.name, "effect-lock: the result of a lookup cannot be stored", written.cause)
+      const what = "the result of a lookup cannot be stored"
+      yield* noteFailure(tenure.backend, clock, target.name, written.cause, what)
     }
     return notStored(exit)
   }
@@ -258,8 +257,7 @@ export const compute = Effect.fnUntraced(function*<K, A, E, R>(
     yield* Stored.discard(plan.maxValueBytes, backend, target.name, replaced)
     return { exit, version: answer.version, freshMillis }
   }
-  noteOutage(backend, clock, settled.cause)
-  yield* logAbout(target.name, "effect-lock: the result of a lookup was not surely stored", settled.cause)
+  yield* noteFailure(backend, clock, target.name, settled.cause, "the result of a lookup was not surely stored")
   return notStored(exit)
 })
 
@@ -318,8 +316,17 @@ export const noteOutage = (backend: Backend, clock: Clock.Clock, cause: Cause.Ca
   if (error instanceof CacheBackendError) Outage.begin(backend, Tenure.instant(clock).monotonic, error)
 }
 
-export const logAbout = (name: string, message: string, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
-  Effect.annotateLogs(Effect.logWarning(message, cause), about(name))
+/** The same, and logs it. */
+export const noteFailure = (
+  backend: Backend,
+  clock: Clock.Clock,
+  name: string,
+  cause: Cause.Cause<unknown>,
+  what = "the store failed a memo"
+): Effect.Effect<void> => {
+  noteOutage(backend, clock, cause)
+  return Effect.annotateLogs(Effect.logWarning(`effect-lock: ${what}`, cause), about(name))
+}
 
 // A key may hold what is not for logs.
 export const about = (name: string) => ({ "memo.keyHash": Envelope.hash(name) })

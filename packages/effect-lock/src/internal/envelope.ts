@@ -64,9 +64,6 @@ const SETTINGS = 12
 const FLAGS = 15
 const IN_CHUNKS = 1
 const OUTLIVES = 2
-const WRITTEN_AT = 16
-const FRESH_UNTIL = 24
-const COST = 32
 const SUM = 36
 const HEADER = 40
 const JSON_CODEC = 1
@@ -99,20 +96,6 @@ export const tooLarge: Uint8Array = bare(TOO_LARGE)
 
 /** The body of an entry, or the manifest of its chunks. */
 export const bodyOf = (entry: Uint8Array): Uint8Array => entry.subarray(HEADER)
-
-// Copied into, byte by byte: a view of each entry would cost more than all that is read of it.
-const copied = new Uint8Array(SUM - WRITTEN_AT)
-const numbers = new DataView(copied.buffer)
-
-const timesOf = (entry: Uint8Array): Times => {
-  for (let i = 0; i < copied.length; i++) copied[i] = entry[WRITTEN_AT + i]!
-  return {
-    writtenAt: numbers.getFloat64(0),
-    freshUntil: numbers.getFloat64(FRESH_UNTIL - WRITTEN_AT),
-    costMillis: numbers.getFloat32(COST - WRITTEN_AT),
-    outlives: (entry[FLAGS]! & OUTLIVES) !== 0
-  }
-}
 
 export const isInChunks = (entry: Uint8Array): boolean =>
   entry.length > HEADER && entry[0] === 0xef && entry[1] === 0x4c && entry[2] === FORMAT &&
@@ -205,9 +188,9 @@ export const make = <A, E>(
       bytes.set(manner, FINGERPRINT)
       bytes[FLAGS] = times.outlives ? OUTLIVES : 0
       const view = new DataView(bytes.buffer)
-      view.setFloat64(WRITTEN_AT, times.writtenAt)
-      view.setFloat64(FRESH_UNTIL, times.freshUntil)
-      view.setFloat32(COST, times.costMillis)
+      view.setFloat64(16, times.writtenAt)
+      view.setFloat64(24, times.freshUntil)
+      view.setFloat32(32, times.costMillis)
       bytes.set(text, HEADER)
       return Exit.succeed(bytes)
     },
@@ -233,7 +216,13 @@ export const make = <A, E>(
     },
 
     decode: (entry, body) => {
-      const times = timesOf(entry)
+      const view = new DataView(entry.buffer, entry.byteOffset, HEADER)
+      const times: Times = {
+        writtenAt: view.getFloat64(16),
+        freshUntil: view.getFloat64(24),
+        costMillis: view.getFloat32(32),
+        outlives: (entry[FLAGS]! & OUTLIVES) !== 0
+      }
       let json: unknown
       try {
         json = JSON.parse(decoder.decode(body))

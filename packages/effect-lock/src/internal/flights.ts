@@ -3,8 +3,7 @@
  * same memo is asking for.
  *
  * Who asks after an invalidation joins nothing that began before it, whichever
- * memo of this process was asked to invalidate. So each store has a list of its
- * memos, which holds none of them.
+ * memo of this process was asked to invalidate.
  *
  * Effect's `Cache` shares lookups too, of keys of any kind, each with a fiber of
  * its own, a hash and a place in an order. Here a name is a string, nothing is
@@ -35,25 +34,15 @@ class Flight<A, E> {
   /** Who waits, each in his place; who has left leaves it empty. */
   readonly waiting: Array<((exit: Exit.Exit<A, E>) => void) | undefined> = []
   left = 0
-  result: Exit.Exit<A, E> | undefined = undefined
-  stop: Effect.Effect<void> = Effect.void
+  result: Exit.Exit<A, E> | undefined
+  /** Until there is a result. */
+  stop!: Effect.Effect<void>
 }
 
-export interface Flights<L, EL, A, E, R> extends Landing {
+export interface Flights<L, EL, A, E, R> extends Listeners.Listener {
   /** What comes of the lookup of this name that is under way, or else of this one. It ends with the last who waits for it. */
   readonly join: (name: string, begin: Begin<L, EL, R>) => Effect.Effect<A, E, R>
 }
-
-interface Landing {
-  /** Who asks from now on joins nothing that is under way; without a name, of all. */
-  readonly land: (name: string | undefined) => void
-}
-
-const memos = new WeakMap<CacheBackend["Service"], Listeners.Listeners<Landing>>()
-
-/** As `land`, for all memos of this store in this process. */
-export const landAll = (backend: CacheBackend["Service"], name: string): void =>
-  memos.get(backend)?.forEach(({ land }) => land(name))
 
 /** `resultOf` is what those who wait get of what a lookup gave. */
 export const make = <L, EL, A, E, R>(
@@ -73,16 +62,14 @@ export const make = <L, EL, A, E, R>(
       flight.result = result
       // Before those who waited go on: they may ask again at once.
       remove(name, flight)
-      const thrown: Array<unknown> = []
       for (const resume of flight.waiting) {
         try {
           resume?.(result)
         } catch (error) {
-          // To go on may end a fiber, and one who observes its end may throw: no reason not to tell the next.
-          thrown.push(error)
+          // To go on may end a fiber, and one who observes its end may throw: that is his, and no reason not to tell the next.
+          void Promise.reject(error)
         }
       }
-      if (thrown.length > 0) throw thrown[0]
     }
     try {
       flight.stop = begin(context, (exit) => land(resultOf(exit)))
@@ -111,13 +98,11 @@ export const make = <L, EL, A, E, R>(
         })
       ),
 
-    land: (name) => {
+    changed: (name, version) => {
       if (name === undefined) flights.clear()
-      else flights.delete(name)
+      else if (version === Infinity) flights.delete(name)
     }
   }
-  let listed = memos.get(backend)
-  if (listed === undefined) memos.set(backend, listed = Listeners.make())
-  listed.add(self)
+  Listeners.listen(backend, self)
   return self
 }

@@ -1,30 +1,39 @@
 /**
- * A list of those who are to be told, which holds none of them: one that nobody
- * else can reach any more is not told, and not kept for being told.
+ * Who is told in this process that values of a store change. The list holds none
+ * of them: one that nobody else can reach any more is not told, and not kept for
+ * being told.
  */
+import type { CacheBackend } from "../CacheBackend.ts"
 
-export interface Listeners<A extends object> {
-  readonly add: (listener: A) => void
-  readonly forEach: (tell: (listener: A) => void) => void
+type Backend = CacheBackend["Service"]
+
+export interface Listener {
+  /**
+   * What is older than `version` is not the value any more; without a name this
+   * goes for all, whatever their version.
+   */
+  readonly changed: (name: string | undefined, version: number) => void
 }
 
-// What is held for it must not lead to the listener, so it is made where none is in scope.
-const unreachable = new FinalizationRegistry<() => void>((remove) => remove())
+type Listeners = Set<WeakRef<Listener>>
 
-export const make = <A extends object>(): Listeners<A> => {
-  const listeners = new Set<WeakRef<A>>()
-  const removal = (reference: WeakRef<A>) => () => void listeners.delete(reference)
-  return {
-    add: (listener) => {
-      const reference = new WeakRef(listener)
-      listeners.add(reference)
-      unreachable.register(listener, removal(reference))
-    },
-    forEach: (tell) => {
-      for (const reference of listeners) {
-        const listener = reference.deref()
-        if (listener !== undefined) tell(listener)
-      }
-    }
-  }
+const ofBackends = new WeakMap<Backend, Listeners>()
+
+// What is held for it must not lead to the listener.
+const unreachable = new FinalizationRegistry<readonly [Listeners, WeakRef<Listener>]>(([listeners, reference]) =>
+  void listeners.delete(reference)
+)
+
+/** Tells a listener what changes, as long as somebody else can reach it too. */
+export const listen = (backend: Backend, listener: Listener): void => {
+  let listeners = ofBackends.get(backend)
+  if (listeners === undefined) ofBackends.set(backend, listeners = new Set())
+  const reference = new WeakRef(listener)
+  listeners.add(reference)
+  unreachable.register(listener, [listeners, reference])
+}
+
+/** Tells all of them. */
+export const tell = (backend: Backend, name: string | undefined, version: number): void => {
+  for (const reference of ofBackends.get(backend) ?? []) reference.deref()?.changed(name, version)
 }

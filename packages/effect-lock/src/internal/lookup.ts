@@ -83,7 +83,7 @@ const undecodable = Metric.counter("effect_lock_memo_undecodable", {
 })
 
 /** Judges a value, and sets about its refresh where it serves but should be refreshed. */
-export const judge = Effect.fnUntraced(function*<K, A, E, R>(
+const judge = Effect.fnUntraced(function*<K, A, E, R>(
   plan: Plan<K, A, E, R>,
   backend: Backend,
   clock: Clock.Clock,

@@ -5,7 +5,7 @@
  */
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import { constVoid } from "effect/Function"
+import type { LazyArg } from "effect/Function"
 import type * as Option from "effect/Option"
 import type { CacheBackend, Read, Value, Values } from "../CacheBackend.ts"
 import type { CacheBackendError } from "../LockError.ts"
@@ -13,9 +13,7 @@ import * as Bounded from "./bounded.ts"
 
 type Get = Values["get"]
 
-const reads = new WeakMap<Get, Read>()
-const unbounded = new WeakMap<Get, Get>()
-
+const reads = new WeakMap<Get, Read | undefined>()
 /** The operation that reads so. */
 export const get = (read: Read): Get => {
   const self: Get = (key) => Effect.callback((resume) => read(key, resume))
@@ -23,26 +21,31 @@ export const get = (read: Read): Get => {
   return self
 }
 
-/** Says which operation it is that `limited` gives a time limit. */
-export const bounds = (limited: Get, self: Get): void => void unbounded.set(limited, self)
+/** The operation with a time limit, which `start` gives it anyway. */
+export const limited = (get: Get, self: Get): Get => {
+  reads.set(get, reads.get(self))
+  return get
+}
 
-/** Reads within the time limit. */
-export const begin = (
+/** Reads within the time limit, and calls `done` once, unless what it answers is called before. */
+export const start = (
   { name, timeLimitMillis, values: { get } }: CacheBackend["Service"],
   context: Context.Context<never>,
-  key: string
-): Bounded.Begin<Option.Option<Value>, CacheBackendError> => {
-  const own = unbounded.get(get)
-  const read = reads.get(own ?? get)
-  // What is not bounded above is so by itself.
-  const millis = own === undefined ? Infinity : timeLimitMillis
-  return Bounded.within(
-    context,
-    millis,
-    () => Bounded.unanswered(millis, name, "get"),
-    read === undefined ? Bounded.inFiber(context, (own ?? get)(key)) : (done) => {
+  key: string,
+  done: Parameters<Read>[1]
+): LazyArg<void> => {
+  const read = reads.get(get)
+  const begin: Bounded.Begin<Option.Option<Value>, CacheBackendError> = read === undefined
+    ? Bounded.inFiber(context, get(key))
+    : (done) => {
       read(key, done)
-      return constVoid
+      return () => {}
     }
+  return Bounded.start(
+    context,
+    begin,
+    timeLimitMillis,
+    () => Bounded.unanswered(timeLimitMillis, name, "get"),
+    done
   )
 }

@@ -6,6 +6,7 @@ import { constVoid } from "effect/Function"
 import type { CacheBackendError } from "effect-lock/LockError"
 import { Redis, type RedisOptions } from "ioredis"
 import { type Failure, makeFailure } from "./failure.ts"
+import { SILENT } from "./silence.ts"
 
 export type Client = Redis<"legacy"> | Redis<"resp3">
 
@@ -14,14 +15,9 @@ export const failureOf = (client: Client): Failure =>
     [client.options.password ?? "", client.options.sentinelPassword ?? ""].filter((secret) => secret !== "")
   )
 
-/** For how many milliseconds a server may owe a reply before its connection is given up. */
-export const SILENT = 5000
-
 // For an answer within seconds, whatever happens to the connection.
 const live: RedisOptions = {
   connectTimeout: 2000,
-  // Counts only while a reply is due, so an idle connection stays. What is called often has silence.ts instead.
-  socketTimeout: SILENT,
   // How long closing leaves a silent server before the socket is destroyed.
   disconnectTimeout: 100,
   maxRetriesPerRequest: 0,
@@ -47,14 +43,16 @@ const withoutQuery = (url: string): string => url.replace(/[?].*$/, "")
 /** A client of our own, not connected yet. Throws if the URL cannot be read. */
 export const make = (url: string | undefined, options: RedisOptions): Client =>
   url === undefined
-    ? new Redis({ ...live, ...options, host: options.host ?? "127.0.0.1", ...strict, socketTimeout: undefined })
-    : new Redis(withoutQuery(url), { ...live, ...options, ...strict, socketTimeout: undefined })
+    ? new Redis({ ...live, ...options, host: options.host ?? "127.0.0.1", ...strict })
+    : new Redis(withoutQuery(url), { ...live, ...options, ...strict })
 
 /** A second client to the same server, whatever the options of the first, for messages. */
 export const duplicate = (client: Client): Client =>
   client.duplicate({
     ...live,
     ...strict,
+    // Counts only while a reply is due, so an idle connection stays.
+    socketTimeout: SILENT,
     monitor: false,
     reconnectOnError: null,
     commandTimeout: undefined,

@@ -5,7 +5,7 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import { constVoid, type LazyArg } from "effect/Function"
+import type { LazyArg } from "effect/Function"
 import type { CacheBackendError } from "effect-lock/LockError"
 import { Command } from "ioredis"
 import { codeOf, type Failure, notSent } from "./failure.ts"
@@ -30,11 +30,11 @@ export interface Connection {
     operation: string,
     send: (isWanted: () => boolean) => Promise<A>
   ) => Effect.Effect<A, CacheBackendError>
-  /** The same outside of any effect: calls `done` with the answer; what it answers says that nobody waits for it any more. */
+  /** The same outside of any effect: calls `done` with the answer, and the code if it is an error; what it answers says that nobody waits for it any more. */
   readonly exchange: <A>(
     operation: string,
     send: (isWanted: () => boolean) => Promise<A>,
-    done: (exit: Exit.Exit<A, CacheBackendError>) => void
+    done: (exit: Exit.Exit<A, CacheBackendError>, code?: string) => void
   ) => LazyArg<void>
   /** Runs a script; each replies one text. */
   readonly run: (
@@ -76,31 +76,32 @@ export const make = Effect.fnUntraced(function*(client: Client, failure: Failure
   const silence = yield* Silence.watch(client, silentMillis)
   let losses = 0
   const exchange: Connection["exchange"] = (operation, send, done) => {
+    const fail = (cause: unknown, code?: string) => done(Exit.fail(failure(operation, cause)), code)
+    let wanted = true
+    const leave = () => {
+      wanted = false
+    }
     // A client that queues while it is not connected would send this when nobody waits for it any more.
     if (client.status !== "ready") {
-      done(Exit.fail(failure(operation, new Error(notSent))))
-      return constVoid
+      fail(new Error(notSent))
+      return leave
     }
     const before = losses
-    let wanted = true
     silence.sent()
     send(() => wanted && before === losses).then(
       (reply) => {
         // A client may send again what was under way when the connection was lost, and this answer the second copy.
-        if (before !== losses) {
-          return done(Exit.fail(failure(operation, new Error("the connection was lost meanwhile"))))
-        }
-        silence.replied()
+        if (before !== losses) return fail(new Error("the connection was lost meanwhile"))
+        silence.settled(true)
         done(Exit.succeed(reply))
       },
       (cause: unknown) => {
-        if (before === losses) (codeOf(cause) === undefined ? silence.failed : silence.replied)()
-        done(Exit.fail(failure(operation, cause)))
+        const code = codeOf(cause)
+        if (before === losses) silence.settled(!!code)
+        fail(cause, code)
       }
     )
-    return () => {
-      wanted = false
-    }
+    return leave
   }
 
   const call: Connection["call"] = (operation, send) =>

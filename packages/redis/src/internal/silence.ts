@@ -13,13 +13,14 @@ import type { Client } from "./client.ts"
 export interface Silence {
   /** A reply is due. */
   readonly sent: () => void
-  /** It came. */
-  readonly replied: () => void
-  /** It will not come. */
-  readonly failed: () => void
+  /** It came, or will not come. */
+  readonly settled: (isReply: boolean) => void
   /** The connection was lost, and with it all that was due. */
   readonly lost: () => void
 }
+
+/** For how many milliseconds a server may owe a reply before its connection is given up. */
+export const SILENT = 5000
 
 const LOOKS = 5
 
@@ -34,22 +35,16 @@ export const watch = Effect.fnUntraced(function*(client: Client, millis: number)
   let looks = 0
   let isLooking = millis === Infinity
 
-  const look = Effect.gen(function*() {
+  const looking = Effect.gen(function*() {
     looks = 0
-    while (true) {
-      yield* Effect.sleep(millis / LOOKS)
-      if (due === 0) break
-      // One look more, since what is due when the first one comes may have been sent a moment before.
-      if (++looks > LOOKS) {
-        client.stream.destroy(new Error(`no reply within ${millis} ms`))
-        break
-      }
-    }
+    // One look more, since what is due when the first one comes may have been sent a moment before.
+    do yield* Effect.sleep(millis / LOOKS)
+    while (due > 0 && ++looks <= LOOKS)
+    if (due > 0) client.stream.destroy()
     isLooking = false
-  }).pipe(
-    // A network knows no clock of a test.
-    Effect.provideService(Clock.Clock, Clock.Clock.defaultValue())
-  )
+  })
+  // A network knows no clock of a test.
+  const look = Effect.provideService(looking, Clock.Clock, Clock.Clock.defaultValue())
 
   return {
     sent: () => {
@@ -58,12 +53,9 @@ export const watch = Effect.fnUntraced(function*(client: Client, millis: number)
       isLooking = true
       runFork(look)
     },
-    replied: () => {
+    settled: (isReply) => {
       due--
-      looks = 0
-    },
-    failed: () => {
-      due--
+      if (isReply) looks = 0
     },
     lost: () => {
       due = 0

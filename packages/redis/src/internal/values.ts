@@ -2,14 +2,11 @@
  * The value operations. A value is stored as its version in 16 digits, a colon,
  * and the bytes, so that reading is a plain GET.
  */
-import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import { makeGet, type Value, type Values } from "effect-lock/CacheBackend"
-import type { CacheBackendError } from "effect-lock/LockError"
 import type { Connection } from "./connection.ts"
-import { codeOf } from "./failure.ts"
 import { toMillis } from "./requests.ts"
 import type { Names } from "./names.ts"
 import * as Scripts from "./scripts.ts"
@@ -18,7 +15,7 @@ const DIGITS = 16
 
 // Bytes that are not of this form are a miss, which the next write heals.
 export const decode = (stored: Buffer | null | undefined): Value | undefined => {
-  if (!stored || stored.length <= DIGITS || stored[DIGITS] !== 0x3a) return undefined
+  if (stored?.[DIGITS] !== 0x3a) return undefined
   let version = 0
   for (let i = 0; i < DIGITS; i++) {
     const digit = stored[i]! - 0x30
@@ -26,13 +23,8 @@ export const decode = (stored: Buffer | null | undefined): Value | undefined => 
     version = version * 10 + digit
   }
   if (version >= Number.MAX_SAFE_INTEGER) return undefined
-  const begin = DIGITS + 1
-  return { bytes: new Uint8Array(stored.buffer, stored.byteOffset + begin, stored.length - begin), version }
+  return { bytes: new Uint8Array(stored.buffer, stored.byteOffset + DIGITS + 1, stored.length - DIGITS - 1), version }
 }
-
-// So is what is no text.
-const isOfAnotherType = (cause: Cause.Cause<CacheBackendError>) =>
-  Option.exists(Cause.findErrorOption(cause), (error) => codeOf(error.cause) === "WRONGTYPE")
 
 const optional = (stored: Buffer | null | undefined) => Option.fromUndefinedOr(decode(stored))
 
@@ -43,14 +35,9 @@ export const make = ({ call, client, exchange, run }: Connection, names: Names):
 
   return {
     get: makeGet((key, done) =>
-      void exchange("get", () => client.getBuffer(nameOf(key)), (exit) =>
-        done(
-          Exit.isSuccess(exit)
-            ? Exit.succeed(optional(exit.value))
-            : isOfAnotherType(exit.cause)
-            ? Exit.succeed(Option.none())
-            : Exit.failCause(exit.cause)
-        ))
+      void exchange("get", () => client.getBuffer(nameOf(key)), (exit, code) =>
+        // What is no text is a miss too.
+        done(code === "WRONGTYPE" ? Exit.succeed(Option.none()) : Exit.map(exit, optional)))
     ),
 
     getMany: (keys) =>
