@@ -69,6 +69,17 @@ describe("reentrant joins", () => {
       assert.strictEqual(thrown.length, 1)
     }).pipe(Effect.scoped, Effect.provide(silentRenew)))
 
+  it.effect("one that goes by another clock is not said to have ended late", () =>
+    Effect.gen(function*() {
+      const fiber = yield* fork(Effect.scoped(Effect.andThen(
+        Lock.acquire("k", brief),
+        TestClock.withLive(Lock.withLock("k", { reentrant: true })(Effect.never))
+      )))
+      yield* TestClock.adjust("5 seconds")
+      const loss = yield* Effect.flip(Fiber.join(fiber))
+      assert.isTrue(loss._tag === "LockLost" && Duration.isZero(loss.lateBy), String(loss))
+    }).pipe(Effect.provide(silentRenew)))
+
   it.effect("what joined the lock in a daemon never runs beside the next holder", () =>
     Effect.gen(function*() {
       let inside = 0

@@ -1,5 +1,4 @@
 import * as Cause from "effect/Cause"
-import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -18,7 +17,8 @@ export const run = Effect.fnUntraced(function*<A, E, R>(
   restore: Restore
 ): Effect.fn.Return<A, E | LockLost, R> {
   const { exit, interrupted } = yield* runUnder(uses.map(({ tenure }) => tenure), program, restore, true)
-  const endedAt = Tenure.instant(yield* Clock.Clock)
+  // Each by its own clock: whoever joined may have another.
+  const endedAt = uses.map(({ tenure }) => Tenure.instant(tenure.clock))
   const ends = uses.length === 1
     ? [yield* Effect.exit(uses[0]!.end)]
     : yield* Effect.forEach(uses, ({ end }) => Effect.exit(end), { concurrency: "unbounded" })
@@ -29,7 +29,7 @@ export const run = Effect.fnUntraced(function*<A, E, R>(
     const { tenure } = uses[i]!
     const failure = Option.getOrUndefined(Cause.findErrorOption(ended.cause))
     if (failure?._tag === "LockLost") {
-      const late = -Tenure.left(tenure, endedAt)
+      const late = -Tenure.left(tenure, endedAt[i]!)
       losses.push(late > 0 ? new LockLost({ ...failure, lateBy: Duration.millis(late) }) : failure)
     } else {
       yield* Logs.unreleased(tenure, ended.cause)
