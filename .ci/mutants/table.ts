@@ -200,7 +200,11 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "leaves the program running when the lock is lost",
-    ...core("internal/tenure", "for (const program of self.programs.slice()) program.interruptUnsafe()", ""),
+    ...core(
+      "internal/tenure",
+      "for (const program of self.programs.slice()) apart(() => program.interruptUnsafe())",
+      ""
+    ),
     killedBy: block(
       "told before lost",
       "when renewals are never answered, the program is interrupted a guard before the deadline"

@@ -14,7 +14,7 @@ import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
-import { memoryWith, storeError } from "./support.ts"
+import { memoryWith, storeError, unhandled } from "./support.ts"
 
 const fork = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.forkChild(effect, { startImmediately: true })
 
@@ -178,6 +178,25 @@ describe("revocation", () => {
       // What is asked of one lock of the thread is heard inside of the other.
       assert.strictEqual(yield* Fiber.join(inBlock), deadline)
       yield* lease.release
+    }).pipe(Effect.scoped, Effect.provide(MemoryLayer)))
+
+  it.effect("ends the program in time even if whoever awaits the revocation throws when he is told", () =>
+    Effect.gen(function*() {
+      const thrown = yield* unhandled
+      const fiber = yield* fork(Effect.scoped(Effect.gen(function*() {
+        const lease = yield* Lock.acquire("k", { leaseDuration: "1 hour", autoRenew: false })
+        Effect.runCallback(lease.revoked, {
+          onExit: () => {
+            throw new Error("on purpose")
+          }
+        })
+        return yield* Lock.withLock("k", { reentrant: true })(Effect.never)
+      })))
+      yield* Lock.revoke("k", { grace: "10 seconds" })
+      yield* TestClock.adjust("10 seconds")
+      assert.isDefined(fiber.pollUnsafe(), "still running after the lock was taken away")
+      assert.propertyVal(yield* lossOf(fiber), "reason", "Revoked")
+      assert.strictEqual(thrown.length, 1)
     }).pipe(Effect.scoped, Effect.provide(MemoryLayer)))
 
   it.effect("outside of all locks nobody is asked", () =>

@@ -69,6 +69,46 @@ describe("reentrant joins", () => {
       assert.strictEqual(thrown.length, 1)
     }).pipe(Effect.scoped, Effect.provide(silentRenew)))
 
+  it.effect("all of them are interrupted even if whoever awaits the end of one throws", () =>
+    Effect.gen(function*() {
+      const thrown = yield* unhandled
+      const ended: Array<string> = []
+      yield* Effect.scoped(Effect.gen(function*() {
+        const lease = yield* Lock.acquire("k", brief)
+        const context = yield* Effect.context<CacheBackend>()
+        for (const name of ["first", "second"]) {
+          const program = Effect.onInterrupt(Effect.never, () => Effect.sync(() => ended.push(name)))
+          Effect.runCallbackWith(context)(Lock.withLock("k", { reentrant: true })(program), {
+            onExit: () => {
+              throw new Error("on purpose")
+            }
+          })
+        }
+        yield* fork(Effect.onError(lease.lost, () => Effect.sync(() => ended.push("lease"))))
+        yield* TestClock.adjust("5 seconds")
+      }))
+      assert.deepStrictEqual(ended, ["first", "second", "lease"])
+      assert.strictEqual(thrown.length, 2)
+    }).pipe(Effect.scoped, Effect.provide(silentRenew)))
+
+  it.effect("who finds the loss is told of it, and not what somebody else throws who is told", () =>
+    Effect.gen(function*() {
+      const thrown = yield* unhandled
+      const lease = yield* Lock.acquire("k")
+      Effect.runCallback(lease.lost, {
+        onExit: () => {
+          throw new Error("on purpose")
+        }
+      })
+      assert.deepStrictEqual(reasons(yield* Effect.exit(lease.renew())), ["Fail LockLost"])
+      // Node says it after the present turn.
+      yield* TestClock.withLive(Effect.sleep(1))
+      assert.strictEqual(thrown.length, 1)
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(memoryWith(() => ({ renew: () => Effect.succeed({ _tag: "NotHeld", reason: "Stolen" }) })))
+    ))
+
   it.effect("one that goes by another clock is not said to have ended late", () =>
     Effect.gen(function*() {
       const fiber = yield* fork(Effect.scoped(Effect.andThen(

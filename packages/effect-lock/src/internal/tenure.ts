@@ -211,6 +211,16 @@ export const lostAt = (self: Tenure, now: Deadline.Instant, reason: LossReason):
   })
 }
 
+// Who observes the end of a fiber may throw in the very step in which it ends: that is his, and no reason not to tell
+// the others.
+const apart = (tell: () => void): void => {
+  try {
+    tell()
+  } catch (error) {
+    void Promise.reject(error)
+  }
+}
+
 /** Declares the loss, interrupts the programs, and tells everybody who asked to know. */
 export const declareLost = (self: Tenure, now: Deadline.Instant, reason: LossReason): LockLost => {
   const loss = self.loss ??= lostAt(self, now, reason)
@@ -218,9 +228,10 @@ export const declareLost = (self: Tenure, now: Deadline.Instant, reason: LossRea
     self.status = "lost"
     stop(self)
     self.onLoss(self)
-    // First, since who awaits the loss may throw in the very step in which he is told. One that ends leaves the list.
-    for (const program of self.programs.slice()) program.interruptUnsafe()
-    if (self.lost !== undefined) Deferred.doneUnsafe(self.lost, Effect.fail(loss))
+    const { lost } = self
+    // One that ends leaves the list.
+    for (const program of self.programs.slice()) apart(() => program.interruptUnsafe())
+    if (lost !== undefined) apart(() => Deferred.doneUnsafe(lost, Effect.fail(loss)))
   }
   return loss
 }
@@ -287,7 +298,8 @@ export const revoke = (self: Tenure, sentAt: Deadline.Instant, revokedMillis: nu
   if (self.revocation !== undefined && self.revocation.until <= until) return
   const deadline = DateTime.makeUnsafe(Math.floor(now.wall + until - now.monotonic))
   self.revocation = { deadline, until, graceMillis: revokedMillis }
-  if (self.revoked !== undefined) Deferred.doneUnsafe(self.revoked, Effect.succeed(deadline))
+  const { revoked } = self
+  if (revoked !== undefined) apart(() => Deferred.doneUnsafe(revoked, Effect.succeed(deadline)))
 }
 
 /** Fails when the loss is declared. */
