@@ -269,6 +269,18 @@ describe("a resume whose answer is lost", () => {
 describe("a token of the caller's own", () => {
   const token = "job-7f0c9d1e5b2a4c38"
 
+  it.effect("is that of several locks, and of each of them it is heard that it was freed by force", () =>
+    Effect.gen(function*() {
+      const all = yield* Lock.acquireAll(["a", "b", "c"], { token, leaseDuration: "1 hour", autoRenew: false })
+      for (const { key, lost } of all) {
+        const told = yield* Effect.forkChild(Effect.exit(lost))
+        yield* Lock.forceRelease(key)
+        yield* TestClock.adjust("1 second")
+        const exit = told.pollUnsafe()
+        assert.isTrue(exit !== undefined && Exit.isSuccess(exit), `of ${key} nobody was told`)
+      }
+    }).pipe(Effect.scoped, Effect.provide(MemoryLayer)))
+
   it.effect("names the owner, and is enough to take the lock over", () =>
     Effect.gen(function*() {
       const crashed = yield* Effect.flatMap(Effect.scope, () => Lock.acquire("k", { token }))

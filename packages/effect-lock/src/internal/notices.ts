@@ -18,8 +18,7 @@ export const listen = (
   if (listening.has(backend)) return Effect.void
   listening.add(backend)
   const watch = backend.leases.watchNotices((token, notice) => {
-    const tenure = Tenure.byToken(backend, token)
-    if (tenure !== undefined) hear(tenure, notice)
+    for (const tenure of Tenure.byToken(backend, token)) hear(tenure, notice)
   })
   return Scope.provide(watch, backend.scope)
 }

@@ -149,9 +149,9 @@ export const make = (
 // map in which entries come and go, each former table keeps the next alive, until a full collection.
 const held = new WeakMap<CacheBackend["Service"], Array<Tenure>>()
 
-/** The one of a store that has this token, while it is held. */
-export const byToken = (backend: CacheBackend["Service"], token: string): Tenure | undefined =>
-  held.get(backend)?.find((tenure) => tenure.token === token)
+/** Those of a store that have this token, while they are held: a token of the caller's own may be that of many keys. */
+export const byToken = (backend: CacheBackend["Service"], token: string): ReadonlyArray<Tenure> =>
+  held.get(backend)?.filter((tenure) => tenure.token === token) ?? []
 
 /** Found by its token from now on. */
 export const enlist = (self: Tenure): void => {
