@@ -80,6 +80,14 @@ describe("options", () => {
       }
     }).pipe(Effect.provide(MemoryLayer)))
 
+  it.effect("what is a rounding error away from them is rounded", () =>
+    Effect.gen(function*() {
+      const leaseDuration = 33.3 - 23.3
+      const waitTimeout = 0.3 - 3 * 0.1
+      assert.isTrue(leaseDuration < 10 && waitTimeout < 0)
+      yield* Lock.withLock("k", { leaseDuration, waitTimeout })(Effect.void)
+    }).pipe(Effect.provide(MemoryLayer)))
+
   it.effect("Defaults replaces the defaults, and options go before it", () =>
     Effect.gen(function*() {
       const { leases } = yield* CacheBackend
