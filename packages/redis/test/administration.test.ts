@@ -188,6 +188,8 @@ describe("a record that is revoked", () => {
       assert.isTrue(renewed._tag === "Renewed" && renewed.remainingMillis <= 60_000)
       const contended = yield* leases.acquire(request("k"))
       assert.deepStrictEqual(contended._tag === "Contended" && contended.holder, Option.some(owner.holder))
+      // Read when it is asked for, and not for each of those who waited in vain.
+      assert.isTrue(contended._tag === "Contended" && contended.holder === contended.holder)
       const { acquireAll } = leases
       const several = yield* acquireAll!({
         locks: [{ key: "k", token: "t" }],

@@ -179,14 +179,15 @@ export const make = (
               })
             }
             if (tag === "contended") {
+              let holder: Contended["holder"] | undefined
               return Effect.succeed({
                 _tag: "Contended",
                 remainingMillis: fromMillis(first),
                 queuedAhead: Number(second),
                 heldMillis: Number(third),
-                // Read when somebody asks for it, which is seldom.
+                // Read when somebody asks for it, which is seldom, and once for all who do.
                 get holder() {
-                  return Holder.fromText(rest)
+                  return holder ??= Holder.fromText(rest)
                 }
               })
             }
