@@ -12,6 +12,7 @@ const layers = {
       "LockKey",
       "LockOptions",
       "internal/alarms",
+      "internal/apart",
       "internal/bounded",
       "internal/bytes",
       "internal/canonical",

@@ -14,6 +14,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Scheduler from "effect/Scheduler"
+import { apart } from "./apart.ts"
 import * as Deadline from "./deadline.ts"
 
 export interface Alarm {
@@ -149,12 +150,7 @@ const ringUntil = (alarms: Alarms, at: number): void => {
     // One that rings may stop the next.
     if (alarm.status === "over") continue
     alarm.status = "over"
-    try {
-      alarm.ring()
-    } catch (error) {
-      // To ring may end a fiber, and one who observes its end may throw: that is his, and no reason not to ring again.
-      void Promise.reject(error)
-    }
+    apart(alarm.ring)
   }
   alarms.isRinging = false
 }

@@ -185,23 +185,15 @@ const loop = <A>(
   answeredBefore: boolean
 ): Effect.Effect<Tenure.Tenure | Spared<A>, Failure> =>
   Effect.withFiber((fiber) => {
-    const { backend, options: { metadata }, start } = asked
-    // Field by field: an object that is spread into another is slow to make.
     const self: Run<A> = {
-      backend,
-      key: asked.key,
-      options: asked.options,
-      clock: asked.clock,
-      restore: asked.restore,
-      errand: asked.errand,
-      start,
       line,
-      holder: Holding.holder(fiber, backend.identity, start.wall, metadata),
+      holder: Holding.holder(fiber, asked.backend.identity, asked.start.wall, asked.options.metadata),
       context: fiber.context,
       token: Token.make(),
       mayHoldSomething: false,
       doubtUntil: -Infinity,
-      answered: answeredBefore
+      answered: answeredBefore,
+      ...asked
     }
     // However it ends without a tenure: timed out, refused, interrupted, by a bug in the backend or in the schedule.
     return Effect.onExitPrimitive(ask(self), (exit) => Exit.isFailure(exit) ? abandon(self) : undefined)

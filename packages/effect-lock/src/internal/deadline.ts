@@ -65,7 +65,7 @@ export const renewAfter = (lifetimeMillis: number, random: number): number => li
  */
 export const inStep = (now: number, afterMillis: number, leaseMillis: number): number => {
   const step = leaseMillis / 300
-  return afterMillis > 2 * step && afterMillis < Infinity
+  return afterMillis > 2 * step
     ? Math.floor((now + afterMillis) / step) * step - now
     : afterMillis
 }

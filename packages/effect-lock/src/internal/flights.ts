@@ -15,6 +15,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import type { CacheBackend } from "../CacheBackend.ts"
+import { apart } from "./apart.ts"
 import * as Listeners from "./listeners.ts"
 
 /** Begins a lookup, which calls `land` once unless it is ended early; the answer does that. */
@@ -63,12 +64,7 @@ export const make = <L, EL, A, E, R>(
       // Before those who waited go on: they may ask again at once.
       remove(name, flight)
       for (const resume of flight.waiting) {
-        try {
-          resume?.(result)
-        } catch (error) {
-          // To go on may end a fiber, and one who observes its end may throw: that is his, and no reason not to tell the next.
-          void Promise.reject(error)
-        }
+        if (resume !== undefined) apart(() => resume(result))
       }
     }
     try {

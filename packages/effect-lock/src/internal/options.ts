@@ -41,14 +41,10 @@ const millis = (
   bound: string,
   most: number = Deadline.LONGEST
 ): number => {
-  // Parsed only where there is something to parse, or a fraction to round: each call has its options, and most of them
-  // are whole milliseconds.
-  const value = typeof input === "number" && (Number.isInteger(input) || Number.isNaN(input)) ?
-    input :
-    Option.match(Duration.fromInput(input), {
-      onNone: () => NaN,
-      onSome: Duration.toMillis
-    })
+  // Parsed only where there is something to parse, or a fraction to round. `NaN` and `Infinity` have none.
+  const value = typeof input === "number" && !(input % 1)
+    ? input
+    : Option.match(Duration.fromInput(input), { onNone: () => NaN, onSome: Duration.toMillis })
   // Not "value < least": NaN must fail too.
   if (!(value >= least) || (value > most && value !== Infinity)) {
     throw new InvalidOption({ option, value: show(input), bound })

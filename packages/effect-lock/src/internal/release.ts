@@ -47,9 +47,9 @@ export const release = (
   self: Tenure.Tenure
 ): Effect.Effect<void, LockLost | CacheBackendError> =>
   Effect.suspend(() => {
-    if (self.release === "under way") return Deferred.await(self.releasing ??= Deferred.makeUnsafe())
+    if (self.release === "begun") return Deferred.await(self.releasing ??= Deferred.makeUnsafe())
     if (self.release !== undefined) return self.release
-    self.release = "under way"
+    self.release = "begun"
     const { backend, key, token } = self
     const call = answerWithin(backend.leases.release(key, token), FOREGROUND, backend.name, "release")
     const ended = Effect.onExitPrimitive(Effect.asVoid(endBy(self, call)), (exit) => {

@@ -33,6 +33,7 @@ import type { CacheBackend } from "../CacheBackend.ts"
 import type { Holder } from "../Holder.ts"
 import { type CacheBackendError, LockLost, type LossReason } from "../LockError.ts"
 import * as Alarms from "./alarms.ts"
+import { apart } from "./apart.ts"
 import * as Deadline from "./deadline.ts"
 import type { Resolved } from "./options.ts"
 
@@ -99,7 +100,7 @@ export interface Tenure extends Request {
   /** Whether it is said when it is released, because it was when it was acquired. */
   isDebugging: boolean
   /** How the release ended, and who waits for that while it is under way. */
-  release: Exit.Exit<void, LockLost | CacheBackendError> | "under way" | undefined
+  release: Exit.Exit<void, LockLost | CacheBackendError> | "begun" | undefined
   releasing: Deferred.Deferred<void, LockLost | CacheBackendError> | undefined
 }
 
@@ -209,16 +210,6 @@ export const lostAt = (self: Tenure, now: Deadline.Instant, reason: LossReason):
     deadline: DateTime.makeUnsafe(Math.floor(until === Infinity ? now.wall : now.wall + until)),
     lateBy: Duration.zero
   })
-}
-
-// Who observes the end of a fiber may throw in the very step in which it ends: that is his, and no reason not to tell
-// the others.
-const apart = (tell: () => void): void => {
-  try {
-    tell()
-  } catch (error) {
-    void Promise.reject(error)
-  }
 }
 
 /** Declares the loss, interrupts the programs, and tells everybody who asked to know. */
