@@ -61,7 +61,7 @@ export const renewAfter = (lifetimeMillis: number, random: number): number => li
  * What is due soon after the same moment is done at that moment: one turn and
  * one write for the renewals of many locks costs a fraction of one for each. The
  * moments are a three-hundredth of the lease apart, a hundredth of the time
- * between two renewals, and each process has its own.
+ * between two renewals, and each machine has its own.
  */
 export const inStep = (now: number, afterMillis: number, leaseMillis: number): number => {
   const step = leaseMillis / 300
