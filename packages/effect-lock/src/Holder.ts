@@ -86,8 +86,10 @@ const decode = Schema.decodeUnknownOption(Schema.fromJsonString(Holder))
  * @category encoding
  * @since 0.1.0
  */
-export const toText = ({ host, metadata, pid, service, since, spanId, traceId }: Holder): string =>
-  JSON.stringify({ since: DateTime.toEpochMillis(since), host, pid, service, traceId, spanId, metadata })
+export const toText = (self: Holder): string => {
+  const { host, metadata, pid, service, since, spanId, traceId } = self
+  return JSON.stringify({ since: DateTime.toEpochMillis(since), host, pid, service, traceId, spanId, metadata })
+}
 
 /**
  * Reads a holder from stored text. Text that is not a holder is `None`, so a
