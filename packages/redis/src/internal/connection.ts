@@ -36,6 +36,8 @@ export interface Connection {
     send: (isWanted: () => boolean) => Promise<A>,
     done: (exit: Exit.Exit<A, CacheBackendError>, code?: string) => void
   ) => LazyArg<void>
+  /** Sends a command whose reply is in bytes, with all others of this turn: the methods of the client decode replies as text. */
+  readonly send: (name: string, args: Array<string | Buffer>) => Promise<unknown>
   /** Runs a script; each replies one text. */
   readonly run: (
     operation: string,
@@ -107,10 +109,11 @@ export const make = Effect.fnUntraced(function*(client: Client, failure: Failure
   const call: Connection["call"] = (operation, send) =>
     Effect.callback((resume) => Effect.sync(exchange(operation, send, resume)))
 
-  // What is sent in one turn leaves in one write: a system call costs more than all else about a command.
+  // What is sent in one turn leaves in one write: a system call costs more than all else about a command. But who is alone
+  // does not wait for the end of the turn.
   let isCorked = false
   const cork = () => {
-    if (isCorked) return
+    if (isCorked || silence.due() < 2) return
     const { stream } = client
     isCorked = true
     stream.cork()
@@ -120,23 +123,29 @@ export const make = Effect.fnUntraced(function*(client: Client, failure: Failure
     })
   }
 
-  // As bytes: the methods of the client decode the replies of scripts as text.
-  const send = (command: string, script: string, keys: ReadonlyArray<string>, args: ReadonlyArray<string | Buffer>) => {
+  const send: Connection["send"] = (name, args) => {
     const { keyPrefix = "" } = client.options
     const sent = keyPrefix === ""
-      ? commandOf(command, [script, String(keys.length), ...keys, ...args])
-      : new Command(command, [script, String(keys.length), ...keys, ...args], { replyEncoding: null, keyPrefix })
+      ? commandOf(name, args)
+      : new Command(name, args, { replyEncoding: null, keyPrefix })
     cork()
     client.sendCommand(sent)
     return sent.promise
   }
 
+  const sendScript = (
+    command: string,
+    script: string,
+    keys: ReadonlyArray<string>,
+    args: ReadonlyArray<string | Buffer>
+  ) => send(command, [script, String(keys.length), ...keys, ...args])
+
   const runBytes: Connection["runBytes"] = (operation, script, keys, args) =>
     call(operation, (isWanted) =>
-      send("evalsha", script.sha1, keys, args).then(toBytes, (cause: unknown) => {
+      sendScript("evalsha", script.sha1, keys, args).then(toBytes, (cause: unknown) => {
         // Whoever has left has withdrawn already; sent now, it would come after the withdrawal. And what it says of the
         // server is true of this connection only.
-        if (codeOf(cause) === "NOSCRIPT" && isWanted()) return send("eval", script.lua, keys, args).then(toBytes)
+        if (codeOf(cause) === "NOSCRIPT" && isWanted()) return sendScript("eval", script.lua, keys, args).then(toBytes)
         throw cause
       }))
 
@@ -163,6 +172,7 @@ export const make = Effect.fnUntraced(function*(client: Client, failure: Failure
     observe,
     call,
     exchange,
+    send,
     run,
     runBytes,
     runWhole

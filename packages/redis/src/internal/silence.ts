@@ -17,6 +17,8 @@ export interface Silence {
   readonly settled: (isReply: boolean) => void
   /** The connection was lost, and with it all that was due. */
   readonly lost: () => void
+  /** How many replies are due. */
+  readonly due: () => number
 }
 
 /** For how many milliseconds a server may owe a reply before its connection is given up. */
@@ -59,6 +61,7 @@ export const watch = Effect.fnUntraced(function*(client: Client, millis: number)
     },
     lost: () => {
       due = 0
-    }
+    },
+    due: () => due
   }
 })

@@ -14,8 +14,8 @@ import * as Scripts from "./scripts.ts"
 const DIGITS = 16
 
 // Bytes that are not of this form are a miss, which the next write heals.
-export const decode = (stored: Buffer | null | undefined): Value | undefined => {
-  if (stored?.[DIGITS] !== 0x3a) return undefined
+export const decode = (stored: Buffer): Value | undefined => {
+  if (stored[DIGITS] !== 0x3a) return undefined
   let version = 0
   for (let i = 0; i < DIGITS; i++) {
     const digit = stored[i]! - 0x30
@@ -26,16 +26,16 @@ export const decode = (stored: Buffer | null | undefined): Value | undefined => 
   return { bytes: new Uint8Array(stored.buffer, stored.byteOffset + DIGITS + 1, stored.length - DIGITS - 1), version }
 }
 
-const optional = (stored: Buffer | null | undefined) => Option.fromUndefinedOr(decode(stored))
+const optional = (stored: unknown) => Option.fromUndefinedOr(Buffer.isBuffer(stored) ? decode(stored) : undefined)
 
 export const toBuffer = (bytes: Uint8Array) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 
-export const make = ({ call, client, exchange, run }: Connection, names: Names): Values => {
+export const make = ({ call, client, exchange, run, send }: Connection, names: Names): Values => {
   const nameOf = (key: string) => names.entry("value", names.escape(key))
 
   return {
     get: makeGet((key, done) =>
-      void exchange("get", () => client.getBuffer(nameOf(key)), (exit, code) =>
+      void exchange("get", () => send("get", [nameOf(key)]), (exit, code) =>
         // What is no text is a miss too.
         done(code === "WRONGTYPE" ? Exit.succeed(Option.none()) : Exit.map(exit, optional)))
     ),
