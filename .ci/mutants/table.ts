@@ -764,7 +764,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "never notices that a server is silent",
-    ...redis("silence", "if (due > 0) client.stream.destroy()", ""),
+    ...redis("silence", "if (isDue()) client.stream.destroy()", ""),
     killedBy: connection(
       "faults",
       "that is silent for too long is made again, also while it is greeted; one that is idle stays"
@@ -772,7 +772,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "gives up a connection that owes nothing any more",
-    ...redis("silence", "      due--\n", ""),
+    ...redis("silence", "client.commandQueue.length > 0", "true"),
     killedBy: connection(
       "faults",
       "that is silent for too long is made again, also while it is greeted; one that is idle stays"

@@ -13,7 +13,7 @@ import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import type * as CacheBackend from "effect-lock/CacheBackend"
 import { CacheBackendError } from "effect-lock/LockError"
-import type { Redis } from "ioredis"
+import type { Redis, RedisOptions } from "ioredis"
 import * as Net from "node:net"
 import { inspect } from "node:util"
 import * as Client from "../src/internal/client.ts"
@@ -46,6 +46,43 @@ const connections = (server: Support.Server) =>
   )
 
 const listeners = (client: Redis) => client.eventNames().map((name) => `${String(name)}:${client.listenerCount(name)}`)
+
+/** A server that answers a GET with so many letters, one at a time. */
+const slow = (head: string, letters: number) =>
+  Effect.map(
+    Effect.acquireRelease(
+      Effect.callback<Net.Server>((resume) => {
+        const server = Net.createServer((socket) => {
+          socket.on("error", () => {})
+          socket.once("data", () => {
+            socket.write(head)
+            let sent = 0
+            const timer = setInterval(() => {
+              socket.write("x")
+              if (++sent < letters) return
+              clearInterval(timer)
+              socket.write("\r\n")
+            }, 50)
+            socket.once("close", () => clearInterval(timer))
+          })
+        })
+        server.listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
+      }),
+      (server) => Effect.callback<void>((resume) => void server.close(() => resume(Effect.void)))
+    ),
+    (server) => {
+      const address = server.address()
+      return typeof address === "object" && address !== null ? address.port : 0
+    }
+  )
+
+/** A connection of its own, which is given up when the server was silent for half a second. */
+const impatient = Effect.fnUntraced(function*(url: string, options: RedisOptions = {}) {
+  const client = yield* Client.own(Client.make(url, options))
+  const failure = Client.failureOf(client)
+  yield* Client.whenReady(client, failure)
+  return { client, connection: yield* Connection.make(client, failure, 500) }
+})
 
 /** A server of our making, because no old one can be installed here. Without a version it repeats the password. */
 const fake = (version: string | undefined) =>
@@ -433,6 +470,37 @@ describe("faults", () => {
       }),
     20_000
   )
+
+  it.live("that sends a long reply slowly is not silent", () =>
+    Effect.gen(function*() {
+      const port = yield* slow("$24\r\n", 24)
+      const { client, connection } = yield* impatient(`redis://127.0.0.1:${port}`, { protocol: 2 })
+      assert.strictEqual(yield* connection.call("get", () => client.get("k")), "x".repeat(24))
+      assert.strictEqual(connection.losses(), 0)
+    }), 20_000)
+
+  it.live("that owes nothing is not silent, whatever became of a command before it was sent", () =>
+    Effect.gen(function*() {
+      const server = yield* Support.start()
+      const { client, connection } = yield* impatient(server.url)
+      const thrown = connection.call("mget", () => {
+        throw new RangeError("Maximum call stack size exceeded")
+      })
+      assert.isTrue(Exit.isFailure(yield* Effect.exit(thrown)))
+      yield* connection.call("get", () => client.get("effect-lock:k"))
+      yield* Effect.sleep(800)
+      assert.strictEqual(connection.losses(), 0)
+    }))
+
+  it.live("that is silent is noticed, also where the driver gives up its commands", () =>
+    Effect.gen(function*() {
+      const server = yield* Support.start()
+      const { client, connection } = yield* impatient(server.url, { commandTimeout: 50 })
+      yield* server.pause
+      yield* Effect.flip(connection.call("get", () => client.get("effect-lock:k")))
+      yield* Support.until(Effect.sync(() => connection.losses() > 0))
+      yield* server.resume
+    }), 20_000)
 
   it.live("no error of any operation shows the password or what was sent", () =>
     Effect.gen(function*() {

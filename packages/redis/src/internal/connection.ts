@@ -75,7 +75,7 @@ export const make = Effect.fnUntraced(function*(client: Client, failure: Failure
   const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
   const observe = (sentAt: number, serverMicros: number): Sample => sample = { sentAt, receivedAt: now(), serverMicros }
 
-  const silence = yield* Silence.watch(client, silentMillis)
+  const watchSilence = yield* Silence.watch(client, silentMillis)
   let losses = 0
   const exchange: Connection["exchange"] = (operation, send, done) => {
     const fail = (cause: unknown, code?: string) => done(Exit.fail(failure(operation, cause)), code)
@@ -89,19 +89,14 @@ export const make = Effect.fnUntraced(function*(client: Client, failure: Failure
       return leave
     }
     const before = losses
-    silence.sent()
+    watchSilence()
     send(() => wanted && before === losses).then(
       (reply) => {
         // A client may send again what was under way when the connection was lost, and this answer the second copy.
         if (before !== losses) return fail(new Error("the connection was lost meanwhile"))
-        silence.settled(true)
         done(Exit.succeed(reply))
       },
-      (cause: unknown) => {
-        const code = codeOf(cause)
-        if (before === losses) silence.settled(!!code)
-        fail(cause, code)
-      }
+      (cause: unknown) => fail(cause, codeOf(cause))
     )
     return leave
   }
@@ -113,7 +108,7 @@ export const make = Effect.fnUntraced(function*(client: Client, failure: Failure
   // does not wait for the end of the turn.
   let isCorked = false
   const cork = () => {
-    if (isCorked || silence.due() < 2) return
+    if (isCorked || client.commandQueue.length === 0) return
     const { stream } = client
     isCorked = true
     stream.cork()
@@ -159,10 +154,9 @@ export const make = Effect.fnUntraced(function*(client: Client, failure: Failure
   const onClose = () => {
     losses++
     sample = undefined
-    silence.lost()
   }
-  // Until it is ready, the server has a greeting to answer.
-  yield* listen(client, { close: onClose, connect: silence.sent, ready: silence.lost })
+  // The server has a greeting to answer.
+  yield* listen(client, { close: onClose, connect: watchSilence })
 
   return {
     client,
