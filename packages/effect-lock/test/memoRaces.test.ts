@@ -1,7 +1,7 @@
 /** What once broke a memo, each by the smallest schedule that shows it. */
 import { assert, describe, it } from "@effect/vitest"
 import { CacheBackend, make as makeBackend, makeGet, type Read } from "effect-lock/CacheBackend"
-import type { CacheBackendError } from "effect-lock/LockError"
+import type { CacheBackendError, LockTimeout } from "effect-lock/LockError"
 import * as Lock from "effect-lock/Lock"
 import * as Memo from "effect-lock/Memo"
 import { MemoryLayer } from "effect-lock/MemoryBackend"
@@ -17,7 +17,7 @@ import * as Schema from "effect/Schema"
 import * as TestClock from "effect/testing/TestClock"
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
-import { ownerOf, reasons, storeError } from "./support.ts"
+import { ownerOf, reasons, storeError, unhandled } from "./support.ts"
 
 type Service = CacheBackend["Service"]
 type AskedFor = Parameters<Service["lookups"]["getOrAcquire"]>[0]
@@ -840,8 +840,11 @@ describe("Memo, races", () => {
         throw new Error("on purpose")
       })
       const second = yield* Effect.forkChild(memo.get("k"), { startImmediately: true })
+      const errors = yield* unhandled
       yield* Effect.exit(Deferred.succeed(gate, 1))
       assert.strictEqual(yield* Fiber.join(second), 1)
+      yield* Effect.promise(() => new Promise<void>((resolve) => void setImmediate(resolve)))
+      assert.deepStrictEqual(errors.map(String), ["Error: on purpose"])
     }).pipe(Effect.provide(MemoryLayer)))
 
   it.effect.each(["an effect", "a plain function"])(
@@ -898,4 +901,70 @@ describe("Memo, races", () => {
         assert.deepStrictEqual(yield* within(patient, 0), [value, ["getOrAcquire"]], "it is known to have ended")
       }).pipe(Effect.provide(MemoryLayer))
   )
+
+  it.effect("who joins a lookup while it begins, and leaves at once, ends it for nobody else", () =>
+    Effect.gen(function*() {
+      const context = yield* Effect.context<never>()
+      const left: Array<Fiber.Fiber<string>> = []
+      const memo: Memo.Memo<string, string, LockTimeout> = yield* Memo.make({
+        name: "m",
+        key: (key: string) => key,
+        lookup: (key): Effect.Effect<string> =>
+          Effect.andThen(
+            Effect.sync(() => {
+              const fiber = Effect.runForkWith(context)(Effect.orDie(memo.get(key)))
+              fiber.interruptUnsafe()
+              left.push(fiber)
+            }),
+            Effect.as(Effect.sleep("1 second"), "value")
+          ),
+        success: Schema.String,
+        timeToLive: "1 minute"
+      })
+      const first = yield* Effect.forkChild(memo.get("k"), { startImmediately: true })
+      const second = yield* Effect.forkChild(memo.get("k"), { startImmediately: true })
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual([first.pollUnsafe(), second.pollUnsafe()], [Exit.succeed("value"), Exit.succeed("value")])
+      assert.strictEqual(left.length, 1)
+      assert.deepStrictEqual(reasons(yield* Fiber.await(left[0]!)), ["Interrupt"])
+    }).pipe(Effect.provide(MemoryLayer)))
+
+  it.effect("a lookup ends with the last who waits, also if he leaves in the step in which it begins", () =>
+    Effect.gen(function*() {
+      const { capabilities, leases, lookups, values } = yield* CacheBackend
+      let answer = () => {}
+      const read: Read = (_, done) => {
+        answer = () => done(Exit.succeed(Option.none()))
+      }
+      const service = yield* makeBackend({
+        name: "test",
+        capabilities,
+        timeLimit: "1 second",
+        leases,
+        values: { ...values, get: makeGet(read) },
+        lookups
+      })
+      let caller: Fiber.Fiber<string> | undefined
+      let looked = 0
+      let interrupted = 0
+      const memo = yield* Memo.make({
+        name: "m",
+        key: (key: string) => key,
+        lookup: () =>
+          Effect.suspend(() => {
+            if (++looked === 1) return Effect.succeed("value")
+            caller!.interruptUnsafe()
+            return Effect.never
+          }).pipe(Effect.onInterrupt(() => Effect.sync(() => interrupted++))),
+        success: Schema.String,
+        timeToLive: "1 minute"
+      }).pipe(Effect.provideService(CacheBackend, service))
+      yield* memo.get("k")
+      yield* values.remove("memo/m/k")
+      caller = yield* Effect.forkChild(Effect.orDie(memo.get("k")), { startImmediately: true })
+      answer()
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual([looked, interrupted], [2, 1])
+      assert.deepStrictEqual(reasons(yield* Fiber.await(caller)), ["Interrupt"])
+    }).pipe(Effect.provide(MemoryLayer)))
 })

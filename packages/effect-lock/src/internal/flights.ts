@@ -32,11 +32,8 @@ export const inFiber = <L, EL, R>(load: Effect.Effect<L, EL, R>): Begin<L, EL, R
 }
 
 class Flight<A, E> {
-  /** Who waits, each in his place; who has left leaves it empty. */
-  readonly waiting: Array<((exit: Exit.Exit<A, E>) => void) | undefined> = []
-  left = 0
-  result: Exit.Exit<A, E> | undefined
-  /** Until there is a result. */
+  /** Who waits and has not left. */
+  readonly waiting = new Set<(exit: Exit.Exit<A, E>) => void>()
   stop!: Effect.Effect<void>
 }
 
@@ -56,37 +53,35 @@ export const make = <L, EL, A, E, R>(
     if (flights.get(name) === flight) flights.delete(name)
   }
 
-  const start = (name: string, begin: Begin<L, EL, R>, context: Context.Context<R>): Flight<A, E> => {
-    const flight = new Flight<A, E>()
-    flights.set(name, flight)
+  const start = (name: string, flight: Flight<A, E>, begin: Begin<L, EL, R>, context: Context.Context<R>): void => {
     const land = (result: Exit.Exit<A, E>) => {
-      flight.result = result
       // Before those who waited go on: they may ask again at once.
       remove(name, flight)
-      for (const resume of flight.waiting) {
-        if (resume !== undefined) apart(() => resume(result))
-      }
+      for (const resume of flight.waiting) apart(() => resume(result))
     }
     try {
       flight.stop = begin(context, (exit) => land(resultOf(exit)))
     } catch (defect) {
       land(Exit.die(defect))
     }
-    return flight
   }
 
   const self: Flights<L, EL, A, E, R> = {
     join: (name, begin) =>
       Effect.contextWith((context) =>
-        // In one step: whoever begins a flight is counted before it can be interrupted.
         Effect.callback<A, E>((resume) => {
-          const flight = flights.get(name) ?? start(name, begin, context)
-          if (flight.result !== undefined) return resume(flight.result)
-          const place = flight.waiting.push(resume) - 1
+          const underWay = flights.get(name)
+          const flight = underWay ?? new Flight()
+          // Whoever begins it waits before it begins: others may join it and leave while it does.
+          flight.waiting.add(resume)
+          if (underWay === undefined) {
+            flights.set(name, flight)
+            start(name, flight, begin, context)
+          }
           return Effect.suspend(() => {
-            if (flight.result !== undefined) return Effect.void
-            flight.waiting[place] = undefined
-            if (++flight.left < flight.waiting.length) return Effect.void
+            flight.waiting.delete(resume)
+            // Who was given a result still counts, so nobody stops what has landed.
+            if (flight.waiting.size > 0) return Effect.void
             // Nobody joins it while its finalizers run.
             remove(name, flight)
             return flight.stop

@@ -90,11 +90,13 @@ export const begin = <K, A, E, R>(
           (entry) => readyOf(entry, stored.value.version)
         ))
     const noted = Effect.catch(read, (error) => noteFailure(backend, clock, name, Cause.fail(error)))
-    stop = run(Effect.flatMap(noted, (loaded) => {
+    const rest = Effect.flatMap(noted, (loaded) => {
       if (loaded) return Effect.succeed(loaded)
       known.delete(name)
       return ask(Math.max(0, lock.waitMillis - Deadline.elapsed(before, Tenure.instant(clock))))
-    }))
+    })
+    // Not within this step: whoever leaves in it could not end what has no name yet.
+    stop = run(Effect.andThen(Effect.yieldNow, rest))
   })
   return Effect.suspend(() => stop ?? Effect.sync(stopReading))
 }
