@@ -816,7 +816,7 @@ export const make = Effect.fnUntraced(function*(options: {
       revoke: (key, graceMillis) => limited("revoke", leases.revoke(key, graceMillis))
     },
     values: {
-      get: Reading.limited((key) => limited("get", values.get(key)), values.get),
+      get: Reading.limited((key) => limited("get", values.get(key)), values.get, { name, timeLimitMillis }),
       getMany: (keys) => limited("getMany", values.getMany(keys)),
       set: (key, bytes, timeToLive) => limited("set", values.set(key, bytes, timeToLive)),
       remove: (key) => limited("remove", values.remove(key)),

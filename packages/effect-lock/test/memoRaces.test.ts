@@ -1,6 +1,6 @@
 /** What once broke a memo, each by the smallest schedule that shows it. */
 import { assert, describe, it } from "@effect/vitest"
-import { CacheBackend, make as makeBackend, makeGet, type Read } from "effect-lock/CacheBackend"
+import { CacheBackend, combine, make as makeBackend, makeGet, type Read } from "effect-lock/CacheBackend"
 import type { CacheBackendError, LockTimeout } from "effect-lock/LockError"
 import * as Lock from "effect-lock/Lock"
 import * as Memo from "effect-lock/Memo"
@@ -10,6 +10,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
@@ -901,6 +902,39 @@ describe("Memo, races", () => {
         assert.deepStrictEqual(yield* within(patient, 0), [value, ["getOrAcquire"]], "it is known to have ended")
       }).pipe(Effect.provide(MemoryLayer))
   )
+
+  it.effect("a silent store of the values costs a plain read its own time limit, not that of the two stores", () =>
+    Effect.gen(function*() {
+      const { capabilities, leases, lookups, values } = yield* CacheBackend
+      let isSilent = false
+      const context = yield* Effect.context<never>()
+      const read: Read = (key, done) => {
+        if (!isSilent) Effect.runForkWith(context)(values.get(key)).addObserver(done)
+      }
+      const store = yield* makeBackend({
+        name: "store",
+        capabilities,
+        timeLimit: "1 second",
+        leases,
+        values: { ...values, get: makeGet(read) },
+        lookups
+      })
+      const layer = Layer.succeed(CacheBackend, store)
+      const both = yield* Layer.build(combine({ leases: layer, values: layer }))
+      const memo = yield* Memo.make({
+        name: "m",
+        key: (key: string) => key,
+        lookup: () => Effect.succeed("value"),
+        success: Schema.String,
+        timeToLive: "1 minute",
+        jitter: 0
+      }).pipe(Effect.provideContext(both))
+      yield* memo.get("k")
+      isSilent = true
+      const fiber = yield* Effect.forkChild(memo.get("k"), { startImmediately: true })
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(fiber.pollUnsafe(), Exit.succeed("value"))
+    }).pipe(Effect.provide(MemoryLayer)))
 
   it.effect("who joins a lookup while it begins, and leaves at once, ends it for nobody else", () =>
     Effect.gen(function*() {

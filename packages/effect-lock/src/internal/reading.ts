@@ -13,28 +13,33 @@ import * as Bounded from "./bounded.ts"
 
 type Get = Values["get"]
 
-const reads = new WeakMap<Get, Read | undefined>()
+type Limits = Pick<CacheBackend["Service"], "name" | "timeLimitMillis">
+
+const reads = new WeakMap<Get, readonly [Read, Limits?]>()
+
 /** The operation that reads so. */
 export const get = (read: Read): Get => {
   const self: Get = (key) => Effect.callback((resume) => read(key, resume))
-  reads.set(self, read)
+  reads.set(self, [read])
   return self
 }
 
-/** The operation with a time limit, which `start` gives it anyway. */
-export const limited = (get: Get, self: Get): Get => {
-  reads.set(get, reads.get(self))
+/** The operation with a time limit, which `start` gives it too. One that it had before, and that is shorter, stays. */
+export const limited = (get: Get, self: Get, limits: Limits): Get => {
+  const [read, before = limits] = reads.get(self) ?? []
+  if (read) reads.set(get, [read, before.timeLimitMillis < limits.timeLimitMillis ? before : limits])
   return get
 }
 
 /** Reads within the time limit, and calls `done` once, unless what it answers is called before. */
 export const start = (
-  { name, timeLimitMillis, values: { get } }: CacheBackend["Service"],
+  backend: CacheBackend["Service"],
   context: Context.Context<never>,
   key: string,
   done: Parameters<Read>[1]
 ): LazyArg<void> => {
-  const read = reads.get(get)
+  const { get } = backend.values
+  const [read, { name, timeLimitMillis } = backend] = reads.get(get) ?? []
   const begin: Bounded.Begin<Option.Option<Value>, CacheBackendError> = read === undefined
     ? Bounded.inFiber(context, get(key))
     : (done) => {
