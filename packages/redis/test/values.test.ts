@@ -29,6 +29,8 @@ describe("values", () => {
       assert.deepStrictEqual(value, [Option.none(), b, b])
       assert.strictEqual(lines.length, 1)
       assert.deepStrictEqual(yield* values.getMany([]), [])
+      const many = yield* values.getMany(Array.from({ length: 200_000 }, () => "b"))
+      assert.deepStrictEqual([many.length, many.at(-1)], [200_000, b])
       const get = yield* Support.recording(server, values.get("b"))
       assert.deepStrictEqual(get.lines, ["get effect-lock:value:{b}"])
     }))

@@ -43,7 +43,7 @@ export const make = ({ call, client, exchange, run, send }: Connection, names: N
     getMany: (keys) =>
       keys.length === 0
         ? Effect.succeed([])
-        : Effect.map(call("getMany", () => client.mgetBuffer(...keys.map(nameOf))), (values) => values.map(optional)),
+        : Effect.map(call("getMany", () => client.mgetBuffer(keys.map(nameOf))), (values) => values.map(optional)),
 
     set: (key, bytes, timeToLiveMillis) =>
       Effect.map(run("set", Scripts.set, [nameOf(key)], [toBuffer(bytes), toMillis(timeToLiveMillis)]), Number),
