@@ -4,6 +4,7 @@ import { MemoryLayer } from "effect-lock/MemoryBackend"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import { TestClock } from "effect/testing"
+import { unhandled } from "./support.ts"
 
 describe("a store that never answers", () => {
   it.effect("has every operation that its callers do not bound end at the time limit, as unknown", () =>
@@ -36,5 +37,27 @@ describe("a store that never answers", () => {
         assert.isDefined(fiber.pollUnsafe(), operation)
         assert.deepInclude(yield* Fiber.join(fiber), { backend: "silent", operation, outcome: "Unknown" })
       }
+    }).pipe(Effect.scoped, Effect.provide(MemoryLayer)))
+
+  it.effect("is left by its caller at the time limit, also if he throws then", () =>
+    Effect.gen(function*() {
+      const { capabilities, leases, values } = yield* CacheBackend
+      let left = 0
+      const silent = yield* make({
+        name: "silent",
+        capabilities,
+        timeLimit: "1 second",
+        leases,
+        values: { ...values, get: () => Effect.onInterrupt(Effect.never, () => Effect.sync(() => left++)) }
+      })
+      const fiber = yield* Effect.forkChild(silent.values.get("k"), { startImmediately: true })
+      fiber.addObserver(() => {
+        throw new Error("on purpose")
+      })
+      const thrown = yield* unhandled
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(left, 1)
+      yield* Effect.promise(() => new Promise<void>((resolve) => void setImmediate(resolve)))
+      assert.deepStrictEqual(thrown.map(String), ["Error: on purpose"])
     }).pipe(Effect.scoped, Effect.provide(MemoryLayer)))
 })

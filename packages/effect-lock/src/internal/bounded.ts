@@ -41,8 +41,9 @@ export const start = <A, E>(
     alarm = Alarms.set(Context.get(context, Clock.Clock), context, millis, () => {
       if (isOver) return
       isOver = true
-      done(orElse())
+      // First, since whoever is given the answer may throw.
       stop()
+      done(orElse())
     })
   }
   return () => {
