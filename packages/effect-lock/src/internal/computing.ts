@@ -62,7 +62,7 @@ export interface Plan<K, A, E, R> {
   /** By what fraction a time to live may differ, either way. */
   readonly jitter: number
   readonly announces: boolean
-  /** Until when the values are fresh that were seen last, in the order of use. */
+  /** Until when the values are fresh that were seen, those that were asked for first before the others. */
   readonly known: Map<string, number>
   /** What is refreshed in the background now. */
   readonly refreshing: Set<string>
