@@ -188,7 +188,7 @@ const fromOptions = Effect.fnUntraced(function*(options: Options) {
     catch: () => unreachable("the URL of the server cannot be read", false)
   })
   // Who says so has the driver's own.
-  const silentMillis = options.redis?.socketTimeout ? Infinity : SILENT
+  const silentMillis = options.redis?.socketTimeout === undefined ? SILENT : Infinity
   return yield* makeBackend(yield* Client.own(client), options, silentMillis)
 })
 
