@@ -577,7 +577,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "takes the wake-up of a waiter's next wait away with its last (memory)",
     ...core("internal/memoryLeases", "if (mailbox.wake === wake) mailbox.wake = ", "mailbox.wake = "),
-    killedBy: races("wake-ups", "a waiter that has looked by itself is still woken at once")
+    killedBy: races("wake-ups", "a wait that is interrupted after the next has begun does not end that too")
   },
   {
     name: "begins its fences anew in each process (memory)",
