@@ -11,6 +11,15 @@ import * as TestClock from "effect/testing/TestClock"
 import * as Alarms from "../src/internal/alarms.ts"
 import { unhandled } from "./support.ts"
 
+/** A clock that stands still, and sleeps as it is told. */
+const stopped = (sleep: Clock.Clock["sleep"]): Clock.Clock => ({
+  ...Clock.Clock.defaultValue(),
+  currentTimeMillisUnsafe: () => 0,
+  currentTimeNanosUnsafe: () => 0n,
+  monotonicTimeNanosUnsafe: () => 0n,
+  sleep
+})
+
 describe("alarms", () => {
   it.effect.each([0, Date.UTC(2026, 10, 21)])(
     "ring at their moment, whatever fractions were slept since %d",
@@ -59,16 +68,11 @@ describe("alarms", () => {
     Effect.gen(function*() {
       const thrown = yield* unhandled
       let wake = constVoid
-      const clock: Clock.Clock = {
-        ...Clock.Clock.defaultValue(),
-        currentTimeMillisUnsafe: () => 0,
-        currentTimeNanosUnsafe: () => 0n,
-        monotonicTimeNanosUnsafe: () => 0n,
-        sleep: () =>
-          Effect.callback<void>((resume) => {
-            wake = () => resume(Effect.void)
-          })
-      }
+      const clock = stopped(() =>
+        Effect.callback<void>((resume) => {
+          wake = () => resume(Effect.void)
+        })
+      )
       const rung: Array<string> = []
       const context = yield* Effect.context<never>()
       Alarms.set(clock, context, 1, () => {
@@ -89,17 +93,12 @@ describe("alarms", () => {
     Effect.gen(function*() {
       let began = 0
       let ended = 0
-      const clock: Clock.Clock = {
-        ...Clock.Clock.defaultValue(),
-        currentTimeMillisUnsafe: () => 0,
-        currentTimeNanosUnsafe: () => 0n,
-        monotonicTimeNanosUnsafe: () => 0n,
-        sleep: () =>
-          Effect.callback<void>(() => {
-            began++
-            return Effect.sync(() => ended++)
-          })
-      }
+      const clock = stopped(() =>
+        Effect.callback<void>(() => {
+          began++
+          return Effect.sync(() => ended++)
+        })
+      )
       const context = yield* Effect.context<never>()
       const call = async () => {
         const alarm = Alarms.set(clock, context, 60_000, constVoid)
