@@ -445,7 +445,9 @@ export interface Value {
 
 /**
  * How a driver reads a value: without an effect, calling `done` once, whoever
- * still waits for it.
+ * still waits for it. It changes nothing, so whoever stops, or whatever answer is
+ * lost, leaves nothing; one that never calls `done` ends at the time limit of the
+ * backend.
  *
  * @see {@link makeGet}
  * @category models
