@@ -13,6 +13,7 @@ const layers = {
       "LockOptions",
       "internal/alarms",
       "internal/apart",
+      "internal/attached",
       "internal/bounded",
       "internal/bytes",
       "internal/canonical",

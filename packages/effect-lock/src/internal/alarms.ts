@@ -15,6 +15,7 @@ import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Scheduler from "effect/Scheduler"
 import { apart } from "./apart.ts"
+import { attached } from "./attached.ts"
 import * as Deadline from "./deadline.ts"
 
 export interface Alarm {
@@ -50,14 +51,9 @@ interface Alarms {
   isEnding: boolean
 }
 
-const ofClocks = new WeakMap<Clock.Clock, WeakMap<Scheduler.Scheduler, Alarms>>()
-
-const alarmsOf = (clock: Clock.Clock, scheduler: Scheduler.Scheduler): Alarms => {
-  let ofSchedulers = ofClocks.get(clock)
-  if (ofSchedulers === undefined) ofClocks.set(clock, ofSchedulers = new WeakMap())
-  let alarms = ofSchedulers.get(scheduler)
-  if (alarms === undefined) {
-    const mine: Alarms = alarms = {
+const ofClocks = attached((clock: Clock.Clock) =>
+  attached((scheduler: Scheduler.Scheduler) => {
+    const alarms: Alarms = {
       clock,
       context: Context.make(Scheduler.Scheduler, scheduler),
       origin: 0n,
@@ -68,15 +64,14 @@ const alarmsOf = (clock: Clock.Clock, scheduler: Scheduler.Scheduler): Alarms =>
       isRinging: false,
       dispatcher: scheduler.makeDispatcher(),
       end: () => {
-        mine.isEnding = false
-        if (mine.heap.length === 0) halt(mine)
+        alarms.isEnding = false
+        if (alarms.heap.length === 0) halt(alarms)
       },
       isEnding: false
     }
-    ofSchedulers.set(scheduler, alarms)
-  }
-  return alarms
-}
+    return alarms
+  })
+)
 
 // Far less than what whoever set an alarm may have rounded himself. A sum of fractions that were slept may end a
 // little beyond the moment that was meant, and a clock that is moved by hand would stop short of it. Whole milliseconds
@@ -89,7 +84,7 @@ const monotonic = ({ clock, origin }: Alarms): number => Number(clock.monotonicT
 
 /** Calls `ring` once after so many milliseconds, never within this call, in steps of the context's scheduler. */
 export const set = (clock: Clock.Clock, context: Context.Context<never>, millis: number, ring: () => void): Alarm => {
-  const alarms = alarmsOf(clock, Context.get(context, Scheduler.Scheduler))
+  const alarms = ofClocks(clock)(Context.get(context, Scheduler.Scheduler))
   // Nobody sleeps, so nothing is set.
   if (alarms.sleeper === undefined) alarms.origin = clock.monotonicTimeNanosUnsafe()
   const now = monotonic(alarms)
@@ -159,17 +154,20 @@ const isBefore = (self: Alarm, that: Alarm): boolean =>
   self.at === that.at ? self.order < that.order : self.at < that.at
 
 /** Puts an alarm where `place` is free, or above. */
+const put = (heap: Array<Alarm>, alarm: Alarm, place: number): void => {
+  heap[place] = alarm
+  alarm.place = place
+}
+
 const rise = (heap: Array<Alarm>, alarm: Alarm, place: number): void => {
   while (place > 0) {
     const above = (place - 1) >> 1
     const other = heap[above]!
     if (isBefore(other, alarm)) break
-    heap[place] = other
-    other.place = place
+    put(heap, other, place)
     place = above
   }
-  heap[place] = alarm
-  alarm.place = place
+  put(heap, alarm, place)
 }
 
 /** Puts an alarm where `place` is free, or below. */
@@ -179,12 +177,10 @@ const sink = (heap: Array<Alarm>, alarm: Alarm, place: number): void => {
     if (below + 1 < heap.length && isBefore(heap[below + 1]!, heap[below]!)) below++
     const other = heap[below]
     if (other === undefined || isBefore(alarm, other)) break
-    heap[place] = other
-    other.place = place
+    put(heap, other, place)
     place = below
   }
-  heap[place] = alarm
-  alarm.place = place
+  put(heap, alarm, place)
 }
 
 const remove = (heap: Array<Alarm>, alarm: Alarm): void => {

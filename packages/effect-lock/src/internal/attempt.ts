@@ -321,8 +321,7 @@ export const timedOut = (
   start: Deadline.Instant,
   now: Deadline.Instant,
   holder: Option.Option<Holder>
-): LockTimeout =>
-  new LockTimeout({ key, waited: Duration.millis(Math.max(0, Math.round(Deadline.elapsed(start, now)))), holder })
+): LockTimeout => new LockTimeout({ key, waited: Tenure.waited(start, now), holder })
 
 /**
  * When to look without being woken: when the lease that is in the way ends, or

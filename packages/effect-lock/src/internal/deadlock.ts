@@ -17,17 +17,16 @@
  *    was without them: the wait ends by its `waitTimeout`.
  */
 import type * as Clock from "effect/Clock"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Schema from "effect/Schema"
 import type { CacheBackend } from "../CacheBackend.ts"
 import type { Holder } from "../Holder.ts"
 import { type CacheBackendError, LockDeadlock } from "../LockError.ts"
-import * as Deadline from "./deadline.ts"
+import { attached } from "./attached.ts"
+import { awaitEnd } from "./program.ts"
 import type { Restore } from "./restore.ts"
 import * as Tenure from "./tenure.ts"
 
@@ -52,28 +51,19 @@ const noteOf = (token: string): string => `effect-lock/waits/${token}`
 /** One wait of one fiber. */
 interface Wait {
   readonly key: string
+  isNoted: boolean
 }
 
-/** Who waits on behalf of each lock, by key, in the order in which they began: forks wait beside their parent. */
-const waits = new WeakMap<Tenure.Tenure, Map<string, Set<Wait>>>()
+/** Who waits on behalf of each lock, in the order in which they began: forks wait beside their parent. */
+const waitsOf = attached((_: Tenure.Tenure) => new Set<Wait>())
 
-const enter = (tenure: Tenure.Tenure, wait: Wait): void => {
-  let byKey = waits.get(tenure)
-  if (byKey === undefined) waits.set(tenure, byKey = new Map())
-  const same = byKey.get(wait.key)
-  if (same === undefined) byKey.set(wait.key, new Set([wait]))
-  else same.add(wait)
+/** Whether nobody has waited longer for the same. */
+const isFirst = (tenure: Tenure.Tenure, wait: Wait): boolean => {
+  for (const other of waitsOf(tenure)) {
+    if (other.key === wait.key) return other === wait
+  }
+  return false
 }
-
-const leave = (tenure: Tenure.Tenure, wait: Wait): void => {
-  const byKey = waits.get(tenure)
-  const same = byKey?.get(wait.key)
-  same?.delete(wait)
-  if (same?.size === 0) byKey?.delete(wait.key)
-}
-
-const isFirst = (tenure: Tenure.Tenure, wait: Wait): boolean =>
-  waits.get(tenure)?.get(wait.key)?.values().next().value === wait
 
 const isLive = (tenure: Tenure.Tenure): boolean => tenure.status === "held"
 
@@ -81,10 +71,10 @@ const isLive = (tenure: Tenure.Tenure): boolean => tenure.status === "held"
 const note = (tenure: Tenure.Tenure): Effect.Effect<number | boolean, CacheBackendError> =>
   Effect.suspend((): Effect.Effect<number | boolean, CacheBackendError> => {
     const { backend: { values }, token } = tenure
-    const keys = Array.from(waits.get(tenure)?.keys() ?? [])
-    return keys.length === 0 || !isLive(tenure)
+    const keys = new Set(Array.from(waitsOf(tenure), ({ key }) => key))
+    return keys.size === 0 || !isLive(tenure)
       ? values.remove(noteOf(token))
-      : values.set(noteOf(token), encoder.encode(JSON.stringify(keys)), NOTE)
+      : values.set(noteOf(token), encoder.encode(JSON.stringify([...keys])), NOTE)
   })
 
 const noteAll = (tenures: ReadonlyArray<Tenure.Tenure>): Effect.Effect<void, CacheBackendError> =>
@@ -138,8 +128,7 @@ const isConfirmed = (first: ReadonlyArray<Step>, second: ReadonlyArray<Step>): b
 const watch = Effect.fnUntraced(function*(
   backend: Backend,
   held: ReadonlyArray<Tenure.Tenure>,
-  wait: Wait,
-  onNoted: () => void
+  wait: Wait
 ): Effect.fn.Return<ReadonlyArray<Step>> {
   let before: ReadonlyArray<Step> | undefined
   for (let delay = FIRST_LOOK;; delay = Math.min(delay * 2, LAST_LOOK)) {
@@ -147,7 +136,7 @@ const watch = Effect.fnUntraced(function*(
     const mine = held.filter(isLive)
     // Of ten thousand forks that wait for the same, the first looks.
     if (!mine.some((tenure) => isFirst(tenure, wait))) continue
-    onNoted()
+    wait.isNoted = true
     const circle = yield* noteAll(mine).pipe(
       Effect.andThen(findCircle(backend, wait.key, new Set(mine.map(({ token }) => token)))),
       Effect.catch(() => Effect.undefined)
@@ -171,9 +160,8 @@ export const guarded = Effect.fnUntraced(function*<A, E>(
   acquire: (restore: Restore) => Effect.Effect<A, E>
 ): Effect.fn.Return<A, E | LockDeadlock> {
   const start = Tenure.instant(clock)
-  const wait: Wait = { key }
-  let isNoted = false
-  for (const tenure of held) enter(tenure, wait)
+  const wait: Wait = { key, isNoted: false }
+  for (const tenure of held) waitsOf(tenure).add(wait)
   // In a fiber of its own, so that the circle can interrupt its waits, and nothing else. A fiber that is interrupted
   // while it cannot be ends as interrupted even so: what it got is taken from within.
   let got: Exit.Exit<A, E> = Exit.interrupt()
@@ -187,26 +175,20 @@ export const guarded = Effect.fnUntraced(function*<A, E>(
   )
   let circle: ReadonlyArray<Step> | undefined
   const watching = acquiring.pollUnsafe() === undefined
-    ? yield* Effect.forkChild(watch(backend, held, wait, () => {
-      isNoted = true
+    ? yield* Effect.forkChild(Effect.map(watch(backend, held, wait), (found) => {
+      circle = found
+      acquiring.interruptUnsafe()
     }))
     : undefined
-  watching?.addObserver((exit) => {
-    if (Exit.isFailure(exit)) return
-    circle = exit.value
-    acquiring.interruptUnsafe()
-  })
-  const interrupted = Exit.isFailure(yield* Effect.exit(restore(Fiber.await(acquiring))))
-  if (interrupted) acquiring.interruptUnsafe()
-  yield* Fiber.await(acquiring)
+  const { interrupted } = yield* awaitEnd([], acquiring, restore, false)
   watching?.interruptUnsafe()
-  for (const tenure of held) leave(tenure, wait)
-  if (isNoted) yield* backend.inBackground(Effect.ignore(noteAll(held)))
+  for (const tenure of held) waitsOf(tenure).delete(wait)
+  if (wait.isNoted) yield* backend.inBackground(Effect.ignore(noteAll(held)))
   // What came of it in the same moment stays.
   if (circle === undefined || interrupted || !Exit.hasInterrupts(got)) return yield* got
   return yield* new LockDeadlock({
     key,
-    waited: Duration.millis(Math.max(0, Math.round(Deadline.elapsed(start, Tenure.instant(clock))))),
+    waited: Tenure.waited(start, Tenure.instant(clock)),
     holder: circle[0]!.holder,
     cycle: circle.map((step) => step.key)
   })

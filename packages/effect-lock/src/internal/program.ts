@@ -39,7 +39,11 @@ export const runUnder = <A, E, R>(
     })
   )
 
-const awaitEnd = Effect.fnUntraced(function*<A, E>(
+/**
+ * Waits for a fiber, and if this one is interrupted meanwhile, interrupts it and
+ * waits for its end; with the locks, if it is to end with them.
+ */
+export const awaitEnd = Effect.fnUntraced(function*<A, E>(
   tenures: ReadonlyArray<Tenure.Tenure>,
   fiber: Fiber.Fiber<A, E>,
   restore: Restore,

@@ -34,6 +34,7 @@ import type { Holder } from "../Holder.ts"
 import { type CacheBackendError, LockLost, type LossReason } from "../LockError.ts"
 import * as Alarms from "./alarms.ts"
 import { apart } from "./apart.ts"
+import { attached } from "./attached.ts"
 import * as Deadline from "./deadline.ts"
 import type { Resolved } from "./options.ts"
 
@@ -41,6 +42,10 @@ export const instant = (clock: Clock.Clock): Deadline.Instant => ({
   monotonic: Number(clock.monotonicTimeNanosUnsafe()) / 1e6,
   wall: clock.currentTimeMillisUnsafe()
 })
+
+/** For how long somebody waited, as errors say it. */
+export const waited = (start: Deadline.Instant, now: Deadline.Instant): Duration.Duration =>
+  Duration.millis(Math.max(0, Math.round(Deadline.elapsed(start, now))))
 
 /** Who asked for what, of whom. It never changes while the lock is held. */
 export interface Request {
@@ -148,23 +153,21 @@ export const make = (
 
 // Lists that are searched, and no maps: the store says something of few locks, while each one comes and goes. And of a
 // map in which entries come and go, each former table keeps the next alive, until a full collection.
-const held = new WeakMap<CacheBackend["Service"], Array<Tenure>>()
+const heldOf = attached((_: CacheBackend["Service"]): Array<Tenure> => [])
 
 /** Those of a store that have this token, while they are held: a token of the caller's own may be that of many keys. */
 export const byToken = (backend: CacheBackend["Service"], token: string): ReadonlyArray<Tenure> =>
-  held.get(backend)?.filter((tenure) => tenure.token === token) ?? []
+  heldOf(backend).filter((tenure) => tenure.token === token)
 
 /** Found by its token from now on. */
 export const enlist = (self: Tenure): void => {
-  let tenures = held.get(self.backend)
-  if (tenures === undefined) held.set(self.backend, tenures = [])
-  self.place = tenures.push(self) - 1
+  self.place = heldOf(self.backend).push(self) - 1
 }
 
 const strike = (self: Tenure): void => {
   const { backend, place } = self
-  const tenures = held.get(backend)
-  if (tenures === undefined || place < 0) return
+  if (place < 0) return
+  const tenures = heldOf(backend)
   self.place = -1
   const last = tenures.pop()!
   if (last === self) return
@@ -201,15 +204,13 @@ export const leftUntilTold = (self: Tenure, now: Deadline.Instant): number => {
   return Math.min(left(self, now) - Deadline.guard(guarded), leftOfMaxHold(self, now))
 }
 
+/** A loss, with the instant on the wall clock up to which the lock was surely held. */
+export const lossOf = (key: string, token: string, reason: LossReason, until: number): LockLost =>
+  new LockLost({ key, token, reason, deadline: DateTime.makeUnsafe(Math.floor(until)), lateBy: Duration.zero })
+
 export const lostAt = (self: Tenure, now: Deadline.Instant, reason: LossReason): LockLost => {
   const until = left(self, now)
-  return new LockLost({
-    key: self.key,
-    token: self.token,
-    reason,
-    deadline: DateTime.makeUnsafe(Math.floor(until === Infinity ? now.wall : now.wall + until)),
-    lateBy: Duration.zero
-  })
+  return lossOf(self.key, self.token, reason, until === Infinity ? now.wall : now.wall + until)
 }
 
 /** Declares the loss, interrupts the programs, and tells everybody who asked to know. */

@@ -1,5 +1,6 @@
 // The one place that uses the unstable module `effect/crypto`.
 import * as SecureRandom from "effect/crypto/SecureRandom"
+import { attached } from "./attached.ts"
 
 const SIZE = 16
 const COUNT = 128
@@ -20,7 +21,7 @@ export const make = (): string => {
   return pool.slice(used, used += 12) + pool.slice(used, used += 12) + pool.slice(used, used += 8)
 }
 
-const inUse = new WeakMap<object, Set<string>>()
+const inUse = attached((_store: object) => new Set<string>())
 
 /**
  * Takes a token of the caller's own for a key of a store; what gives it back, or
@@ -28,8 +29,7 @@ const inUse = new WeakMap<object, Set<string>>()
  * would touch the other.
  */
 export const claim = (store: object, key: string, token: string): (() => void) | undefined => {
-  let taken = inUse.get(store)
-  if (taken === undefined) inUse.set(store, taken = new Set())
+  const taken = inUse(store)
   const id = `${token} ${key}`
   if (taken.has(id)) return undefined
   taken.add(id)

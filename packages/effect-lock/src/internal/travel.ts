@@ -13,13 +13,12 @@
  *    more when the ticket leaves its hands.
  */
 import type * as Clock from "effect/Clock"
-import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { CacheBackend } from "../CacheBackend.ts"
 import type { DetachedLease } from "../Lease.ts"
-import { CacheBackendError, LockLost } from "../LockError.ts"
+import { CacheBackendError, type LockLost } from "../LockError.ts"
 import { withdraw } from "./attempt.ts"
 import { answerWithin, LONGEST_REQUEST } from "./bounded.ts"
 import * as Deadline from "./deadline.ts"
@@ -85,12 +84,12 @@ export const take = Effect.fnUntraced(function*(
     const before = doubtUntil
     doubtUntil = sentAt.monotonic + withinMillis
     const request = { key, token, newToken, leaseMillis, withinMillis, holder }
-    return Effect.tapError(
+    return Effect.mapError(
       answerWithin(backend.leases.transfer(request), withinMillis, backend.name, "transfer"),
-      ({ outcome }) =>
-        Effect.sync(() => {
-          if (outcome !== "Unknown") doubtUntil = before
-        })
+      (error) => {
+        if (error.outcome !== "Unknown") doubtUntil = before
+        return error
+      }
     )
   })
   const isPatient = ({ retryable }: CacheBackendError) =>
@@ -104,10 +103,7 @@ export const take = Effect.fnUntraced(function*(
   }
   const answer = exit.value
   const now = Tenure.instant(clock)
-  if (answer._tag === "NotHeld") {
-    const deadline = DateTime.makeUnsafe(Math.floor(now.wall))
-    return yield* new LockLost({ key, token, reason: answer.reason, deadline, lateBy: Duration.zero })
-  }
+  if (answer._tag === "NotHeld") return yield* Tenure.lossOf(key, token, answer.reason, now.wall)
   const remaining = Math.min(answer.remainingMillis, leaseMillis)
   const lifetime = Deadline.lifetime(remaining, backend.capabilities.granularityMillis)
   // No request is in doubt: done once, it finds its own grant or another token, and changes nothing.
