@@ -47,22 +47,18 @@ export class LockTimeout extends Schema.TaggedError<LockTimeout>("effect-lock/Lo
   holder: Schema.Option(Holder)
 }) {
   override get message(): string {
-    const by = Option.match(this.holder, {
-      onNone: () => "",
-      onSome: (holder) => `; held by ${whoIs(holder)}`
-    })
+    const by = Option.isNone(this.holder) ? "" : `; held by ${whoIs(this.holder.value)}`
     return `Lock ${JSON.stringify(this.key)} was not free within ${Duration.format(this.waited)}${by}`
   }
 }
 
-const whoIs = ({ host, metadata, pid, service }: Holder): string => {
-  const where = [
-    ...(service === undefined ? [] : [service]),
-    ...(host === undefined ? [] : [`on ${host}`]),
-    ...(pid === undefined ? [] : [`pid ${pid}`])
-  ]
-  return [JSON.stringify(metadata), ...where].join(" ")
-}
+const whoIs = ({ host, metadata, pid, service }: Holder): string =>
+  [
+    JSON.stringify(metadata),
+    service,
+    host && `on ${host}`,
+    pid && `pid ${pid}`
+  ].filter(Boolean).join(" ")
 
 /**
  * The wait would never have ended: whoever holds the lock waits, perhaps through
@@ -342,7 +338,7 @@ export class StaleFence extends Schema.TaggedError<StaleFence>("effect-lock/Stal
  *   Effect.catchDefect((defect) => Effect.succeed(defect instanceof InvalidOption ? defect.message : "?"))
  * )
  * console.log(await Effect.runPromise(Effect.provide(program, MemoryLayer)))
- * // => leaseDuration is 0; it must be between 10 milliseconds and 24 days, or Infinity
+ * // => leaseDuration is 0; it must be between 10 ms and 24 days, or Infinity
  * ```
  *
  * @category errors

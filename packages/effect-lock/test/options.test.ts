@@ -44,7 +44,7 @@ describe("options", () => {
       const exit = yield* Effect.exit(Lock.withLock("k", { leaseDuration: "soon" })(Effect.void))
       assert.include(
         String(exit),
-        `leaseDuration is "soon"; it must be between 10 milliseconds and 24 days, or Infinity`
+        `leaseDuration is "soon"; it must be between 10 ms and 24 days, or Infinity`
       )
     }).pipe(Effect.provide(untouched)))
 

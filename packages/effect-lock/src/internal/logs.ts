@@ -26,11 +26,14 @@ const about = ({ fencingToken, holder, key, token }: Tenure) => ({
 /** Asked first where it happens often: nothing is built for what is not logged. */
 export const isDebugging = ({ cache }: AnyFiber): boolean => !LogLevel.isGreaterThan(cache.minimumLogLevel, "Debug")
 
-const say = (entry: Effect.Effect<void>, annotations: Record<string, unknown>): Effect.Effect<void> =>
-  Effect.ignoreCause(Effect.annotateLogs(entry, annotations))
+const say = (
+  log: typeof Effect.logDebug,
+  annotations: Record<string, unknown>,
+  what: string,
+  ...cause: ReadonlyArray<Cause.Cause<unknown>>
+): Effect.Effect<void> => Effect.ignoreCause(Effect.annotateLogs(log(`effect-lock: ${what}`, ...cause), annotations))
 
-const debug = (tenure: Tenure, what: string): Effect.Effect<void> =>
-  say(Effect.logDebug(`effect-lock: ${what}`), about(tenure))
+const debug = (tenure: Tenure, what: string): Effect.Effect<void> => say(Effect.logDebug, about(tenure), what)
 
 export const acquired = (tenure: Tenure): Effect.Effect<void> => debug(tenure, "acquired")
 export const resumed = (tenure: Tenure): Effect.Effect<void> => debug(tenure, "resumed")
@@ -47,21 +50,22 @@ export const refused = (
   wasWaiting: boolean
 ): Effect.Effect<void> =>
   error._tag === "CacheBackendError"
-    ? say(Effect.logError(`effect-lock: not acquired: ${error.message}`), { "lock.key": key })
+    ? say(Effect.logError, { "lock.key": key }, `not acquired: ${error.message}`)
     : wasWaiting
-    ? say(Effect.logWarning(`effect-lock: ${error.message}`), {
-      "lock.key": key,
-      ...Option.match(error.holder, { onNone: () => ({}), onSome: (holder) => ({ "lock.holder": holder }) })
-    })
+    ? say(
+      Effect.logWarning,
+      Option.isNone(error.holder) ? { "lock.key": key } : { "lock.key": key, "lock.holder": error.holder.value },
+      error.message
+    )
     : Effect.void
 
 export const fault = (tenure: Tenure, what: string, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
-  say(Effect.logError(`effect-lock: ${what}`, cause), about(tenure))
+  say(Effect.logError, about(tenure), what, cause)
 
 export const lost = (tenure: Tenure): Effect.Effect<void> =>
   tenure.loss === undefined
     ? Effect.void
-    : say(Effect.logError(`effect-lock: ${tenure.loss.message}`), about(tenure))
+    : say(Effect.logError, about(tenure), tenure.loss.message)
 
 /** Logs the loss when it is declared, by whomever, in the name of the fiber that acquired. */
 export const onLoss = (tenure: Tenure): void => {
