@@ -142,7 +142,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "shortens only once the store has answered",
-    ...core("internal/watchdog", "if (lifetime < Tenure.left(self, sentAt)) {", "if (false) {"),
+    ...core("internal/watchdog", "if (lifetime < Tenure.left(self, now)) {", "if (false) {"),
     killedBy: races(
       "renewals that overlap",
       "a shortening that is executed late: the holder never believes longer than the store"
@@ -153,9 +153,9 @@ export const mutants: ReadonlyArray<Mutant> = [
     name: "takes a renewal without an answer for done",
     ...core(
       "internal/watchdog",
-      `yield* answerWithin(request, withinMillis, backend.name, "renew")`,
-      `yield* Effect.catch(answerWithin(request, withinMillis, backend.name, "renew"), () =>
-    Effect.succeed({ _tag: "Renewed" as const, remainingMillis: leaseMillis }))`
+      "answerWithin(request(sentAt, withinMillis), withinMillis, backend.name, operation)",
+      `Effect.catch(answerWithin(request(sentAt, withinMillis), withinMillis, backend.name, operation), () =>
+        Effect.succeed({ _tag: "Renewed", remainingMillis: self.leaseMillis } as A))`
     ),
     killedBy: block("told before lost", "a program that outlives the deadline ends as lost, and by how much is said")
   },
@@ -170,12 +170,12 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "renews after the deadline",
-    ...core("internal/watchdog", "if (lost !== undefined) return yield* lost\n", ""),
+    ...core("internal/watchdog", "if (lost !== undefined) return lost\n", ""),
     killedBy: block("told before lost", "after the deadline no renewal is sent, though no timer has fired")
   },
   {
     name: "believes an answer that came after the deadline",
-    ...core("internal/watchdog", "if (lostMeanwhile !== undefined) return yield* lostMeanwhile\n", ""),
+    ...core("internal/watchdog", "Tenure.check(self, now) ?? believe(", "believe("),
     killedBy: block(
       "told before lost",
       "an answer that comes after the deadline extends nothing, though no timer has fired"
@@ -400,7 +400,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "leaves its notes",
-    ...core("internal/deadlock", "if (isNoted) yield* ", "if (false) yield* "),
+    ...core("internal/deadlock", "if (wait.isNoted) yield* ", "if (false) yield* "),
     killedBy: deadlock(
       "what looking for circles costs",
       "a note for each lock that is held, every two seconds, and nothing is left of it"

@@ -25,48 +25,66 @@ import * as Logs from "./logs.ts"
 import * as Notices from "./notices.ts"
 import * as Tenure from "./tenure.ts"
 
-/** How long to wait for one answer of the store. */
-const limitOf = (self: Tenure.Tenure, now: Deadline.Instant): number =>
-  Math.min(Deadline.renewalLimit(Tenure.leftUntilTold(self, now)), self.backend.timeLimitMillis)
+/**
+ * Asks the store about a lock that is held, for so long that time is left to ask
+ * again. Sends nothing once the lock is lost, and believes no answer that comes
+ * after.
+ */
+const ask = <A>(
+  self: Tenure.Tenure,
+  operation: string,
+  request: (sentAt: Deadline.Instant, withinMillis: number) => Effect.Effect<A, CacheBackendError>,
+  believe: (answer: A, sentAt: Deadline.Instant, now: Deadline.Instant) => Effect.Effect<void, LockLost>
+): Effect.Effect<void, LockLost | CacheBackendError> =>
+  Effect.suspend(() => {
+    const { backend, clock } = self
+    const sentAt = Tenure.instant(clock)
+    const lost = Tenure.check(self, sentAt)
+    if (lost !== undefined) return lost
+    const withinMillis = Math.min(Deadline.renewalLimit(Tenure.leftUntilTold(self, sentAt)), backend.timeLimitMillis)
+    return Effect.flatMap(
+      answerWithin(request(sentAt, withinMillis), withinMillis, backend.name, operation),
+      (answer) => {
+        const now = Tenure.instant(clock)
+        return Tenure.check(self, now) ?? believe(answer, sentAt, now)
+      }
+    )
+  })
 
-/** One renewal. Sends nothing once the lock is lost, and believes no answer that comes after. */
+/** One renewal. */
 const renewOnce = Effect.fnUntraced(function*(
   self: Tenure.Tenure,
   leaseMillis: number,
   mode: RenewRequest["mode"]
 ): Effect.fn.Return<void, LockLost | CacheBackendError> {
-  const { backend, clock, key, token } = self
-  const sentAt = Tenure.instant(clock)
-  const lost = Tenure.check(self, sentAt)
-  if (lost !== undefined) return yield* lost
+  const { backend: { capabilities: { granularityMillis }, leases }, clock, key, token } = self
   const capBefore = self.capMillis
-  if (mode === "extend") {
+  const now = Tenure.instant(clock)
+  if (mode === "extend" && Tenure.check(self, now) === undefined) {
     self.capMillis = Math.min(self.capMillis, leaseMillis)
-    const lifetime = Deadline.lifetime(leaseMillis, backend.capabilities.granularityMillis)
-    if (lifetime < Tenure.left(self, sentAt)) {
-      Tenure.shorten(self, sentAt, lifetime, leaseMillis)
+    const lifetime = Deadline.lifetime(leaseMillis, granularityMillis)
+    if (lifetime < Tenure.left(self, now)) {
+      Tenure.shorten(self, now, lifetime, leaseMillis)
       yield* start(self)
     }
   }
-  self.unconfirmed = true
-  const withinMillis = limitOf(self, sentAt)
-  const latest = mode === "add" ? self.lastsUntil : sentAt.monotonic + withinMillis
-  self.lastsUntil = Math.max(self.lastsUntil, latest + leaseMillis)
-  const request = backend.leases.renew({ key, token, leaseMillis, withinMillis, mode })
-  const answer = yield* answerWithin(request, withinMillis, backend.name, "renew")
-  const now = Tenure.instant(clock)
-  const lostMeanwhile = Tenure.check(self, now)
-  if (lostMeanwhile !== undefined) return yield* lostMeanwhile
-  if (answer._tag === "NotHeld") return yield* Tenure.declareLost(self, now, answer.reason)
-  // Answered, so it will not be done later; an earlier one that was not answered still may.
-  self.capMillis = capBefore
-  if (mode === "extend") self.leaseMillis = leaseMillis
-  // A store whose clock was set back says more than was asked for.
-  const known = Deadline.remaining(Tenure.left(self, sentAt), backend.capabilities.granularityMillis)
-  const most = mode === "extend" ? leaseMillis : mode === "add" ? known + leaseMillis : Math.max(known, leaseMillis)
-  Tenure.extend(self, sentAt, Math.min(answer.remainingMillis, most), now)
-  if (answer.revokedMillis !== undefined) Tenure.revoke(self, sentAt, answer.revokedMillis, now)
-  yield* Logs.extended(self)
+  yield* ask(self, "renew", (sentAt, withinMillis) => {
+    self.unconfirmed = true
+    const latest = mode === "add" ? self.lastsUntil : sentAt.monotonic + withinMillis
+    self.lastsUntil = Math.max(self.lastsUntil, latest + leaseMillis)
+    return leases.renew({ key, token, leaseMillis, withinMillis, mode })
+  }, (answer, sentAt, now) => {
+    if (answer._tag === "NotHeld") return Tenure.declareLost(self, now, answer.reason)
+    // Answered, so it will not be done later; an earlier one that was not answered still may.
+    self.capMillis = capBefore
+    if (mode === "extend") self.leaseMillis = leaseMillis
+    // A store whose clock was set back says more than was asked for.
+    const known = Deadline.remaining(Tenure.left(self, sentAt), granularityMillis)
+    const most = mode === "extend" ? leaseMillis : mode === "add" ? known + leaseMillis : Math.max(known, leaseMillis)
+    Tenure.extend(self, sentAt, Math.min(answer.remainingMillis, most), now)
+    if (answer.revokedMillis !== undefined) Tenure.revoke(self, sentAt, answer.revokedMillis, now)
+    return Logs.extended(self)
+  })
 })
 
 /**
@@ -74,27 +92,21 @@ const renewOnce = Effect.fnUntraced(function*(
  * believes it. A notice says why it is gone, if it is.
  */
 export const verify = (self: Tenure.Tenure, notice?: Notice): Effect.Effect<void, LockLost | CacheBackendError> =>
-  Tenure.renewing(self).withPermit(Effect.suspend(() => {
-    const { backend, clock, key, token } = self
-    const sentAt = Tenure.instant(clock)
-    const lost = Tenure.check(self, sentAt)
-    if (lost !== undefined) return lost
-    const withinMillis = limitOf(self, sentAt)
-    const request = answerWithin(backend.leases.inspect(key), withinMillis, backend.name, "inspect")
-    return Effect.flatMap(request, (seen) => {
-      const now = Tenure.instant(clock)
-      const lostMeanwhile = Tenure.check(self, now)
-      if (lostMeanwhile !== undefined) return lostMeanwhile
+  Tenure.renewing(self).withPermit(ask(
+    self,
+    "inspect",
+    () => self.backend.leases.inspect(self.key),
+    (seen, sentAt, now) => {
       const owner = Option.getOrUndefined(seen)
-      if (owner?.token !== token) {
+      if (owner?.token !== self.token) {
         return Tenure.declareLost(self, now, notice ?? (owner === undefined ? "Vanished" : "Stolen"))
       }
       if (owner.revokedMillis === undefined) return Effect.void
       Tenure.revoke(self, sentAt, owner.revokedMillis, now)
       // The watchdog has another deadline to plan for.
       return start(self)
-    })
-  }))
+    }
+  ))
 
 /** Asks again while there is no answer: nobody says it twice, and one who does not renew never hears of it else. */
 const verifyPatiently = (self: Tenure.Tenure, notice: Notice): Effect.Effect<void, LockLost | CacheBackendError> =>
