@@ -209,6 +209,13 @@ const fraction = (option: string, value: number, most: number): number => {
 /** How the results of each key are written, given how bodies are. */
 type EnvelopeOf<K, A, E> = (settings: Envelope.Settings) => (key: K) => Envelope.Envelope<A, E>
 
+/** All in the same way. */
+const sameFor =
+  <A, E>({ error, success }: Pick<Options<A, E>, "success" | "error">): EnvelopeOf<unknown, A, E> => (settings) => {
+    const envelope = Envelope.make(success, error, settings)
+    return () => envelope
+  }
+
 const planOf = <
   K,
   A,
@@ -273,14 +280,14 @@ type LookupMany<K, A, E, R> = (
 
 type StoreFailure = LockTimeout | CacheBackendError
 
-const build = Effect.fnUntraced(function*<K, A, E, R>(
+/** What all operations of a memo share: the lookups that are under way, and the values in memory. */
+const share = Effect.fnUntraced(function*<K, A, E, R>(
   backend: CacheBackend["Service"],
   prefix: string,
   keyOf: (key: K) => Key,
   plan: Computing.Plan<K, A, E, R>,
-  memory: Tier.Limits | undefined,
-  lookupMany?: LookupMany<K, A, E, R> | undefined
-): Effect.fn.Return<Built<K, A, E | StoreFailure, R>> {
+  memory: Tier.Limits | undefined
+) {
   const { cipher } = plan
   const targetOf = (key: K): Effect.Effect<Computing.Target<K>> =>
     Effect.suspend(() => {
@@ -301,9 +308,6 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
     yield* Tier.watch(backend)
   }
 
-  /** Whoever asks from now on is not given what was looked up before. */
-  const drop = (name: string) => Effect.sync(() => Listeners.tell(backend, name, Infinity))
-
   type Begin = Flights.Begin<Computing.Loaded<A, E>, StoreFailure, R>
 
   const keeping = (name: string, begin: Begin): Begin =>
@@ -316,22 +320,41 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
       return Effect.andThen(Effect.sync(() => keep()), stop)
     }
 
-  /** Inside the lookup of the same key it would wait for itself. */
-  const unlessWithin = <A2, E2, R2>(name: string, effect: Effect.Effect<A2, E2, R2>) =>
-    Effect.withFiber<A2, E2, R2>((fiber) =>
-      Held.find(fiber, backend, name) === undefined ? effect : Effect.die(new LockReentered({ key: name }))
-    )
+  const join = (name: string, begin: Begin) => unlessWithin(backend, name, flights.join(name, begin))
 
   const begin = (target: Computing.Target<K>) => keeping(target.name, Seen.begin(plan, backend, target))
 
   const getTarget = (clock: Clock.Clock, target: Computing.Target<K>) =>
-    tier?.get(target.name, Tenure.instant(clock)) ??
-      unlessWithin(target.name, flights.join(target.name, begin(target)))
+    tier?.get(target.name, Tenure.instant(clock)) ?? join(target.name, begin(target))
+
+  const get: Built<K, A, E | StoreFailure, R>["get"] = cipher === undefined
+    ? (key) => Effect.clockWith((clock) => getTarget(clock, { key, name: nameUnder(prefix, keyOf(key)) }))
+    : (key) => Effect.flatMap(targetOf(key), (target) => Effect.clockWith((clock) => getTarget(clock, target)))
+
+  return { begin, get, join, keeping, targetOf, tier }
+})
+
+/** Inside the lookup of the same key it would wait for itself. */
+const unlessWithin = <A, E, R>(backend: CacheBackend["Service"], name: string, effect: Effect.Effect<A, E, R>) =>
+  Effect.withFiber<A, E, R>((fiber) =>
+    Held.find(fiber, backend, name) === undefined ? effect : Effect.die(new LockReentered({ key: name }))
+  )
+
+const build = Effect.fnUntraced(function*<K, A, E, R>(
+  backend: CacheBackend["Service"],
+  prefix: string,
+  keyOf: (key: K) => Key,
+  plan: Computing.Plan<K, A, E, R>,
+  memory: Tier.Limits | undefined,
+  lookupMany: LookupMany<K, A, E, R> | undefined
+): Effect.fn.Return<Built<K, A, E | StoreFailure, R>> {
+  const { begin, get, join, keeping, targetOf, tier } = yield* share(backend, prefix, keyOf, plan, memory)
+
+  /** Whoever asks from now on is not given what was looked up before. */
+  const drop = (name: string) => Effect.sync(() => Listeners.tell(backend, name, Infinity))
 
   return {
-    get: cipher === undefined
-      ? (key) => Effect.clockWith((clock) => getTarget(clock, { key, name: nameUnder(prefix, keyOf(key)) }))
-      : (key) => Effect.flatMap(targetOf(key), (target) => Effect.clockWith((clock) => getTarget(clock, target))),
+    get,
 
     getMany: Effect.fnUntraced(function*(keys) {
       const clock = yield* Clock.Clock
@@ -360,13 +383,10 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
           : batch === undefined
           ? begin(target)
           : keeping(name, Flights.inFiber(Lookup.loadInBatch(plan, backend, target, batch)))
-        const joined = unlessWithin(
-          name,
-          flights.join(name, (context, land) => {
-            started.add(name)
-            return beginning(context, land)
-          })
-        )
+        const joined = join(name, (context, land) => {
+          started.add(name)
+          return beginning(context, land)
+        })
         fibers.set(name, yield* Effect.forkChild(joined, { startImmediately: true }))
         // Another fiber is at it already, so this key has no part in the batch.
         if (!started.has(name)) batch?.pass(name)
@@ -384,6 +404,7 @@ const build = Effect.fnUntraced(function*<K, A, E, R>(
         targetOf(key),
         (target) =>
           unlessWithin(
+            backend,
             target.name,
             Effect.ensuring(
               Effect.flatMap(Lookup.refresh(plan, backend, target), ({ exit }) => exit),
@@ -513,11 +534,7 @@ export const make = Effect.fnUntraced(function*<
     readonly lookupMany?: LookupMany<K, A, E, R> | undefined
   }
 ): Effect.fn.Return<Memo<K, A, E | Failure<W, B>>, never, CacheBackend | Scope.Scope | R> {
-  const { error, success } = options
-  return yield* start(options, options.key, (settings) => {
-    const envelope = Envelope.make(success, error, settings)
-    return () => envelope
-  })
+  return yield* start(options, options.key, sameFor(options))
 })
 
 /**
@@ -625,25 +642,16 @@ export const memoize = <
 >(key: Key, options: Options<A, E, W, B, Key>) => {
   const memory = memoryOf(options.memory)
   return <R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | Failure<W, B>, R | CacheBackend> => {
-    const perBackend = new WeakMap<CacheBackend["Service"], Built<Key, A, E | StoreFailure, R>>()
+    const perBackend = new WeakMap<CacheBackend["Service"], Effect.Effect<A, E | StoreFailure, R>>()
     const get = Effect.fnUntraced(function*(): Effect.fn.Return<A, E | StoreFailure, R | CacheBackend> {
       const backend = yield* CacheBackend
-      let built = perBackend.get(backend)
-      if (built === undefined) {
-        const { error, success } = options
-        const plan = planOf(
-          yield* Lock.Defaults,
-          options,
-          (settings) => {
-            const envelope = Envelope.make(success, error, settings)
-            return () => envelope
-          },
-          () => self
-        )
-        built = yield* build(backend, "memoize", identity, plan, memory)
-        perBackend.set(backend, built)
+      let value = perBackend.get(backend)
+      if (value === undefined) {
+        const plan = planOf(yield* Lock.Defaults, options, sameFor(options), () => self)
+        value = (yield* share(backend, "memoize", identity<Key>, plan, memory)).get(key)
+        perBackend.set(backend, value)
       }
-      return yield* built.get(key)
+      return yield* value
     })
     return get() as Effect.Effect<A, E | Failure<W, B>, R | CacheBackend>
   }
