@@ -517,14 +517,14 @@ export const mutants: ReadonlyArray<Mutant> = [
     name: "takes over under another token each time it asks",
     ...core(
       "internal/travel",
-      "const request = { key, token, newToken, leaseMillis, withinMillis, holder }",
-      "const request = { key, token, newToken: Token.make(), leaseMillis, withinMillis, holder }"
+      "leases.transfer({ key, token, newToken, leaseMillis, withinMillis, holder })",
+      "leases.transfer({ key, token, newToken: crypto.randomUUID(), leaseMillis, withinMillis, holder })"
     ),
     killedBy: travel("a resume whose answer is lost", "is asked again with the same token, and finds its own grant")
   },
   {
     name: "leaves behind what a resume that was given up may have taken",
-    ...core("internal/travel", "if (doubtUntil > -Infinity) yield* undo", ""),
+    ...core("internal/attempt", "        self.mayHoldSomething = true\n", ""),
     killedBy: travel(
       "a resume whose answer is lost",
       "interrupted while the store is silent, returns at once, and frees what is done later"

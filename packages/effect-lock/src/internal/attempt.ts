@@ -69,6 +69,8 @@ export interface Errand<A> {
   readonly listens: boolean
   /** Whether an error of the store is waited out, or ends it. */
   readonly isPatient: boolean
+  /** Whether so much is left of a lease that there is a point in having it. */
+  readonly isWorthHolding: (leftMillis: number, leaseMillis: number) => boolean
 }
 
 /** What a caller makes of what came of it. */
@@ -94,15 +96,32 @@ export const run = <A, B, R>(
   outcome: Outcome<A, B, R>
 ): Effect.Effect<B, Failure, R> =>
   Effect.suspend(() => {
-    const asked = { backend, key, options, clock, restore, errand, start: Tenure.instant(clock) }
     // A single attempt waits for nobody, so it does not stand in line either.
-    if (options.waitMillis === 0) return outcome.withTurn(loop(asked, Turnstile.makeLine(), false))
+    if (options.waitMillis === 0) {
+      return outcome.withTurn(attempt(backend, key, options, clock, restore, errand))
+    }
+    const asked = { backend, key, options, clock, restore, errand, start: Tenure.instant(clock) }
     const turnstile = Turnstile.turnstileOf(backend)
     const line = turnstile.get(key)
     return line === undefined
       ? takeTurn(asked, turnstile, Turnstile.open(turnstile, key), false, outcome)
       // Joined in the step in which it was looked up: a line that is left by its last exists no more.
       : queue(asked, turnstile, line, Turnstile.join(line, errand.listens, options.stealAfterMillis), outcome)
+  })
+
+/** Runs the loop without standing in line. */
+export const attempt = <A>(
+  backend: Backend,
+  key: string,
+  options: Resolved,
+  clock: Clock.Clock,
+  restore: Restore,
+  errand: Errand<A>,
+  token?: string
+): Effect.Effect<Tenure.Tenure | Spared<A>, Failure> =>
+  Effect.suspend(() => {
+    const asked = { backend, key, options, clock, restore, errand, start: Tenure.instant(clock) }
+    return loop(asked, Turnstile.makeLine(), false, token)
   })
 
 /** Runs the loop as whoever has the turn. */
@@ -147,11 +166,12 @@ export const acquire = (
   restore: Restore
 ): Effect.Effect<Tenure.Tenure, Failure> => run(backend, key, options, clock, restore, theLock, onlyTheLock)
 
-const theLock: Errand<never> = {
+export const theLock: Errand<never> = {
   ask: (request, { leases }) => leases.acquire(request),
   hear: (turn) => turn._tag === "Settled" ? { _tag: "TryAgain" } : turn,
   listens: false,
-  isPatient: true
+  isPatient: true,
+  isWorthHolding: Deadline.isWorthHolding
 }
 
 const onlyTheLock: Outcome<never, Tenure.Tenure, never> = {
@@ -182,14 +202,15 @@ interface Run<A> extends Asked<A>, Tenure.Request {
 const loop = <A>(
   asked: Asked<A>,
   line: Turnstile.Line,
-  answeredBefore: boolean
+  answeredBefore: boolean,
+  token = Token.make()
 ): Effect.Effect<Tenure.Tenure | Spared<A>, Failure> =>
   Effect.withFiber((fiber) => {
     const self: Run<A> = {
       line,
       holder: Holding.holder(fiber, asked.backend.identity, asked.start.wall, asked.options.metadata),
       context: fiber.context,
-      token: Token.make(),
+      token,
       mayHoldSomething: false,
       doubtUntil: -Infinity,
       answered: answeredBefore,
@@ -253,7 +274,7 @@ const ask = Effect.fnUntraced(function*<A>(self: Run<A>): Effect.fn.Return<Tenur
       }
       self.mayHoldSomething ||= answer._tag === "Granted" || waits
       if (answer._tag === "Granted") {
-        const tenure = tenureOf(self, answer.fencingToken, answer.remainingMillis, sentAt)
+        const tenure = tenureOf(self, answer.fencingToken, answer.remainingMillis, sentAt, errand.isWorthHolding)
         if (tenure !== undefined) return tenure
         yield* abandon(self)
       } else {
@@ -305,13 +326,14 @@ export const tenureOf = (
   request: Tenure.Request,
   fencingToken: number,
   remainingMillis: number,
-  anchor: Deadline.Instant
+  anchor: Deadline.Instant,
+  isWorthHolding = Deadline.isWorthHolding
 ): Tenure.Tenure | undefined => {
   const { backend, clock, options: { leaseMillis } } = request
   const since = Tenure.instant(clock)
   // Whatever the store says: one whose clock was set back says more than was asked for.
   const lifetime = Deadline.lifetime(Math.min(remainingMillis, leaseMillis), backend.capabilities.granularityMillis)
-  return Deadline.isWorthHolding(lifetime - Deadline.elapsed(anchor, since), leaseMillis)
+  return isWorthHolding(lifetime - Deadline.elapsed(anchor, since), leaseMillis)
     ? Tenure.make(request, fencingToken, since, anchor, lifetime)
     : undefined
 }

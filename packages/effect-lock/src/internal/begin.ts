@@ -60,7 +60,7 @@ export const takeOver = (
         key,
         resolved.token,
         Effect.flatMap(
-          Travel.take(backend, clock, key, token, resolved, resolved.waitMillis, restore),
+          Travel.take(backend, clock, key, token, resolved, restore),
           (tenure) => hold(tenure, Logs.resumed)
         )
       )

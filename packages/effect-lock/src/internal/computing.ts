@@ -138,7 +138,8 @@ export const ask = <A, E, R, K, B>(
         ? { _tag: "TryAgain" }
         : { _tag: "Spared", value: turn },
     listens: seen !== ANY,
-    isPatient: false
+    isPatient: false,
+    isWorthHolding: Deadline.isWorthHolding
   }
 
   const note = (error: LockTimeout | CacheBackendError) => {

@@ -50,9 +50,8 @@ export const remaining = (leftMillis: number, granularityMillis: number): number
 /** What a program gets to stop, between being told and the deadline. */
 export const guard = (leaseMillis: number): number => Math.min(leaseMillis / 10, 1000)
 
-/** Less than a third of the lease left after acquiring is not worth holding. An endless lease has no third. */
-export const isWorthHolding = (leftMillis: number, leaseMillis: number): boolean =>
-  leaseMillis === Infinity ? leftMillis === Infinity : leftMillis >= leaseMillis / 3
+/** Less than a third of the lease left after acquiring is not worth holding. */
+export const isWorthHolding = (leftMillis: number, leaseMillis: number): boolean => leftMillis >= leaseMillis / 3
 
 /** When to renew: a third of the lease, give or take a tenth, so that many holders do not renew in step. */
 export const renewAfter = (lifetimeMillis: number, random: number): number => lifetimeMillis / 3 * (0.9 + 0.2 * random)

@@ -62,6 +62,7 @@ export interface Request {
 }
 
 export interface Tenure extends Request {
+  doubtUntil: number
   readonly fencingToken: number
   /** When it was granted, for `maxHold`. */
   readonly since: Deadline.Instant

@@ -16,18 +16,15 @@ import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type { CacheBackend } from "../CacheBackend.ts"
+import type { CacheBackend, NotHeld } from "../CacheBackend.ts"
 import type { DetachedLease } from "../Lease.ts"
-import { CacheBackendError, type LockLost } from "../LockError.ts"
-import { withdraw } from "./attempt.ts"
-import { answerWithin, LONGEST_REQUEST } from "./bounded.ts"
+import { CacheBackendError, type LockLost, type LossReason } from "../LockError.ts"
+import { attempt, type Errand, theLock, withdraw } from "./attempt.ts"
 import * as Deadline from "./deadline.ts"
-import * as Holding from "./holding.ts"
 import * as Logs from "./logs.ts"
 import type { Resolved } from "./options.ts"
 import type { Restore } from "./restore.ts"
 import * as Tenure from "./tenure.ts"
-import * as Token from "./token.ts"
 import * as Watchdog from "./watchdog.ts"
 
 type Backend = CacheBackend["Service"]
@@ -57,63 +54,40 @@ export const discard = ({ backend, clock, key, lastsUntil, token }: Tenure.Tenur
 
 /**
  * Takes a lock over from a token. While the store gives no answer it is tried
- * again, for `waitMillis`. To be called in an uninterruptible
- * region, with its `restore`.
+ * again, for `waitTimeout`. To be called in an uninterruptible region, with its
+ * `restore`.
  */
-export const take = Effect.fnUntraced(function*(
+export const take = (
   backend: Backend,
   clock: Clock.Clock,
   key: string,
   token: string,
   options: Resolved,
-  waitMillis: number,
   restore: Restore
-): Effect.fn.Return<Tenure.Tenure, LockLost | CacheBackendError> {
-  const { leaseMillis } = options
-  const newToken = options.token ?? Token.make()
-  const start = Tenure.instant(clock)
-  const fiber = yield* Effect.fiber
-  const holder = Holding.holder(fiber, backend.identity, start.wall, options.metadata)
-  let sentAt = start
-  let doubtUntil = -Infinity
-
-  const ask = Effect.suspend(() => {
-    sentAt = Tenure.instant(clock)
-    const patience = waitMillis > 0 ? Math.max(waitMillis - Deadline.elapsed(start, sentAt), 1) : Infinity
-    const withinMillis = Math.min(backend.timeLimitMillis, leaseMillis * 2 / 3, patience, LONGEST_REQUEST)
-    const before = doubtUntil
-    doubtUntil = sentAt.monotonic + withinMillis
-    const request = { key, token, newToken, leaseMillis, withinMillis, holder }
-    return Effect.mapError(
-      answerWithin(backend.leases.transfer(request), withinMillis, backend.name, "transfer"),
-      (error) => {
-        if (error.outcome !== "Unknown") doubtUntil = before
-        return error
-      }
-    )
-  })
-  const isPatient = ({ retryable }: CacheBackendError) =>
-    retryable && Deadline.elapsed(start, Tenure.instant(clock)) < waitMillis
-
-  const undo = Effect.suspend(() => withdraw(backend, clock, key, newToken, leaseMillis, doubtUntil))
-  const exit = yield* Effect.exit(restore(Effect.retry(ask, { schedule: options.retry, while: isPatient })))
-  if (Exit.isFailure(exit)) {
-    if (doubtUntil > -Infinity) yield* undo
-    return yield* Effect.failCause(exit.cause)
+): Effect.Effect<Tenure.Tenure, LockLost | CacheBackendError> => {
+  const errand: Errand<NotHeld> = {
+    ask: ({ holder, key, leaseMillis, token: newToken, withinMillis }, { leases }) =>
+      Effect.map(
+        leases.transfer({ key, token, newToken, leaseMillis, withinMillis, holder }),
+        (answer) => answer._tag === "NotHeld" ? { _tag: "Spared", value: answer } : answer
+      ),
+    hear: theLock.hear,
+    listens: false,
+    isPatient: true,
+    // One that was revoked has less left than was asked for.
+    isWorthHolding: (leftMillis, leaseMillis) => leftMillis > Deadline.guard(leaseMillis)
   }
-  const answer = exit.value
-  const now = Tenure.instant(clock)
-  if (answer._tag === "NotHeld") return yield* Tenure.lossOf(key, token, answer.reason, now.wall)
-  const remaining = Math.min(answer.remainingMillis, leaseMillis)
-  const lifetime = Deadline.lifetime(remaining, backend.capabilities.granularityMillis)
-  // No request is in doubt: done once, it finds its own grant or another token, and changes nothing.
-  const taken = { backend, clock, context: fiber.context, key, token: newToken, holder, options, doubtUntil: -Infinity }
-  const tenure = Tenure.make(taken, answer.fencingToken, now, sentAt, lifetime)
-  const lost = Tenure.check(tenure, now)
-  if (lost === undefined) return tenure
-  yield* undo
-  return yield* lost
-})
+  const lost = (reason: LossReason) => Tenure.lossOf(key, token, reason, clock.currentTimeMillisUnsafe())
+  return attempt(backend, key, options, clock, restore, errand, options.token).pipe(
+    Effect.flatMap((got) => {
+      if ("_tag" in got) return lost(got.value.reason)
+      // Done late, a request finds its own grant or another token, and changes nothing.
+      got.doubtUntil = -Infinity
+      return Effect.succeed(got)
+    }),
+    Effect.catchTag("LockTimeout", () => lost("Expired"))
+  )
+}
 
 /** Puts the caller's own token in the place of the random one that was just granted the lock. */
 export const rename = Effect.fnUntraced(function*<E>(
@@ -125,13 +99,15 @@ export const rename = Effect.fnUntraced(function*<E>(
   const start = Tenure.instant(clock)
   const { backend, doubtUntil, key, token } = yield* acquire
   const waitMillis = options.waitMillis - Deadline.elapsed(start, Tenure.instant(clock))
-  const exit = yield* Effect.exit(take(backend, clock, key, token, options, waitMillis, restore))
+  const exit = yield* Effect.exit(take(backend, clock, key, token, { ...options, waitMillis }, restore))
   // What the random token still has, or gets by a request that comes late, is nobody's.
   if (Exit.isFailure(exit) || doubtUntil >= Tenure.instant(clock).monotonic) {
     yield* withdraw(backend, clock, key, token, options.leaseMillis, doubtUntil)
   }
-  return yield* Effect.catchTag(exit, "LockLost", (cause) =>
-    Effect.fail(
+  return yield* Effect.catchTag(
+    exit,
+    "LockLost",
+    (cause) =>
       new CacheBackendError({
         backend: backend.name,
         operation: "transfer",
@@ -139,5 +115,5 @@ export const rename = Effect.fnUntraced(function*<E>(
         retryable: true,
         cause
       })
-    ))
+  )
 })
