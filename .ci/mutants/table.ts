@@ -56,8 +56,8 @@ export const mutants: ReadonlyArray<Mutant> = [
     name: "counts the deadline from the answer, not from before the request",
     ...core(
       "internal/attempt",
-      "tenureOf(self, answer.fencingToken, answer.remainingMillis, sentAt)",
-      "tenureOf(self, answer.fencingToken, answer.remainingMillis, Tenure.instant(clock))"
+      "answer.remainingMillis, sentAt, errand",
+      "answer.remainingMillis, Tenure.instant(clock), errand"
     ),
     killedBy: block(
       "an acquire of unknown outcome",
@@ -134,7 +134,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "forgets a shortening whose outcome is unknown",
-    ...core("internal/watchdog", "self.capMillis = Math.min(self.capMillis, leaseMillis)", ""),
+    ...core("internal/watchdog", "self.capMillis = Math.min(capMillis, leaseMillis)\n", ""),
     killedBy: races(
       "renewals that overlap",
       "a shortening of unknown outcome, then a longer one: the holder never believes longer than the store"
@@ -142,7 +142,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "shortens only once the store has answered",
-    ...core("internal/watchdog", "if (lifetime < Tenure.left(self, now)) {", "if (false) {"),
+    ...core("internal/watchdog", "if (lifetime >= Tenure.left(self, now)) return renewed\n", "return renewed\n"),
     killedBy: races(
       "renewals that overlap",
       "a shortening that is executed late: the holder never believes longer than the store"
@@ -185,12 +185,12 @@ export const mutants: ReadonlyArray<Mutant> = [
     name: "sends renewals while another is under way",
     ...core(
       "internal/watchdog",
-      "Tenure.renewing(self).withPermit(Effect.andThen(renewOnce(self, leaseMillis, mode), start(self)))",
-      "Effect.andThen(renewOnce(self, leaseMillis, mode), start(self))"
+      "  Tenure.renewing(self).withPermit(\n    Effect.andThen(",
+      "  Effect.suspend(() =>\n    Effect.andThen("
     ),
     killedBy: races(
       "renewals that overlap",
-      "by hand, two at once: the holder never believes longer than the store"
+      "by hand, two at once, the shorter done late: the holder never believes longer than the store"
     )
   },
   {
@@ -470,7 +470,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "plans for the old deadline while it shortens the lease",
-    ...core("internal/watchdog", "      yield* start(self)\n", ""),
+    ...core("internal/watchdog", "Effect.andThen(start(self), renewed)", "renewed"),
     killedBy: races(
       "told before lost, once more",
       "a shortening that is never answered is told when the short lease ends"

@@ -10,6 +10,20 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { Holder } from "./Holder.ts"
 
+/** A kind of error, whose identifier is its tag within this package. */
+const tagged =
+  <Self>() => <const Tag extends string, const Fields extends Schema.Struct.Fields>(tag: Tag, fields: Fields) =>
+    Schema.TaggedError<Self>(`effect-lock/${tag}`)(tag, fields)
+
+const lock = (key: string): string => `Lock ${JSON.stringify(key)}`
+
+// What is said of a wait that was in vain.
+const waitFields = {
+  key: Schema.String,
+  waited: Schema.DurationFromMillis,
+  holder: Schema.Option(Holder)
+} as const
+
 /**
  * The lock stayed with somebody else for as long as the caller was willing to
  * wait.
@@ -41,14 +55,10 @@ import { Holder } from "./Holder.ts"
  * @category errors
  * @since 0.1.0
  */
-export class LockTimeout extends Schema.TaggedError<LockTimeout>("effect-lock/LockTimeout")("LockTimeout", {
-  key: Schema.String,
-  waited: Schema.DurationFromMillis,
-  holder: Schema.Option(Holder)
-}) {
+export class LockTimeout extends tagged<LockTimeout>()("LockTimeout", waitFields) {
   override get message(): string {
     const by = Option.isNone(this.holder) ? "" : `; held by ${whoIs(this.holder.value)}`
-    return `Lock ${JSON.stringify(this.key)} was not free within ${Duration.format(this.waited)}${by}`
+    return `${lock(this.key)} was not free within ${Duration.format(this.waited)}${by}`
   }
 }
 
@@ -105,17 +115,13 @@ const whoIs = ({ host, metadata, pid, service }: Holder): string =>
  * @category errors
  * @since 0.1.0
  */
-export class LockDeadlock extends Schema.TaggedError<LockDeadlock>("effect-lock/LockDeadlock")("LockDeadlock", {
-  key: Schema.String,
-  waited: Schema.DurationFromMillis,
-  holder: Schema.Option(Holder),
+export class LockDeadlock extends tagged<LockDeadlock>()("LockDeadlock", {
+  ...waitFields,
   cycle: Schema.Array(Schema.String)
 }) {
   override get message(): string {
     const keys = this.cycle.map((key) => JSON.stringify(key)).join(", ")
-    return `Lock ${
-      JSON.stringify(this.key)
-    } would never be free: its holder waits in a circle, of the locks ${keys}, ` +
+    return `${lock(this.key)} would never be free: its holder waits in a circle, of the locks ${keys}, ` +
       `for one that is held here`
   }
 }
@@ -182,7 +188,7 @@ export type LossReason = typeof LossReason.Type
  * @category errors
  * @since 0.1.0
  */
-export class LockLost extends Schema.TaggedError<LockLost>("effect-lock/LockLost")("LockLost", {
+export class LockLost extends tagged<LockLost>()("LockLost", {
   key: Schema.String,
   token: Schema.String,
   reason: LossReason,
@@ -191,7 +197,7 @@ export class LockLost extends Schema.TaggedError<LockLost>("effect-lock/LockLost
 }) {
   override get message(): string {
     const late = Duration.isZero(this.lateBy) ? "" : `; the program stopped ${Duration.format(this.lateBy)} too late`
-    return `Lock ${JSON.stringify(this.key)} was lost (${this.reason})${late}`
+    return `${lock(this.key)} was lost (${this.reason})${late}`
   }
 }
 
@@ -242,15 +248,13 @@ export type Outcome = typeof Outcome.Type
  * @category errors
  * @since 0.1.0
  */
-export class CacheBackendError
-  extends Schema.TaggedError<CacheBackendError>("effect-lock/CacheBackendError")("CacheBackendError", {
-    backend: Schema.String,
-    operation: Schema.String,
-    outcome: Outcome,
-    retryable: Schema.Boolean,
-    cause: Schema.Defect()
-  })
-{
+export class CacheBackendError extends tagged<CacheBackendError>()("CacheBackendError", {
+  backend: Schema.String,
+  operation: Schema.String,
+  outcome: Outcome,
+  retryable: Schema.Boolean,
+  cause: Schema.Defect()
+}) {
   override get message(): string {
     const why = this.cause instanceof Error ? this.cause.message : Formatter.format(this.cause)
     return `${this.backend}: ${this.operation} failed (${this.outcome}): ${why}`
@@ -280,7 +284,7 @@ export class CacheBackendError
  * @category errors
  * @since 0.1.0
  */
-export class WriteConflict extends Schema.TaggedError<WriteConflict>("effect-lock/WriteConflict")("WriteConflict", {
+export class WriteConflict extends tagged<WriteConflict>()("WriteConflict", {
   key: Schema.String,
   version: Schema.Number
 }) {
@@ -312,7 +316,7 @@ export class WriteConflict extends Schema.TaggedError<WriteConflict>("effect-loc
  * @category errors
  * @since 0.1.0
  */
-export class StaleFence extends Schema.TaggedError<StaleFence>("effect-lock/StaleFence")("StaleFence", {
+export class StaleFence extends tagged<StaleFence>()("StaleFence", {
   fencingToken: Schema.Number,
   greatest: Schema.Option(Schema.Number)
 }) {
@@ -344,7 +348,7 @@ export class StaleFence extends Schema.TaggedError<StaleFence>("effect-lock/Stal
  * @category errors
  * @since 0.1.0
  */
-export class InvalidOption extends Schema.TaggedError<InvalidOption>("effect-lock/InvalidOption")("InvalidOption", {
+export class InvalidOption extends tagged<InvalidOption>()("InvalidOption", {
   option: Schema.String,
   value: Schema.String,
   bound: Schema.String
@@ -374,11 +378,11 @@ export class InvalidOption extends Schema.TaggedError<InvalidOption>("effect-loc
  * @category errors
  * @since 0.1.0
  */
-export class LockReentered extends Schema.TaggedError<LockReentered>("effect-lock/LockReentered")("LockReentered", {
+export class LockReentered extends tagged<LockReentered>()("LockReentered", {
   key: Schema.String
 }) {
   override get message(): string {
-    return `Lock ${JSON.stringify(this.key)} is already held here and would wait for itself; ` +
+    return `${lock(this.key)} is already held here and would wait for itself; ` +
       `pass reentrant: true to join it`
   }
 }

@@ -47,7 +47,7 @@ import * as Stored from "./internal/stored.ts"
 import * as Tenure from "./internal/tenure.ts"
 import * as Tier from "./internal/tier.ts"
 import * as Lock from "./Lock.ts"
-import { type CacheBackendError, InvalidOption, LockReentered, type LockTimeout } from "./LockError.ts"
+import { type CacheBackendError, LockReentered, type LockTimeout } from "./LockError.ts"
 
 /**
  * What a result is kept under: a text, or several parts of which none can be
@@ -202,8 +202,7 @@ export interface Memo<in K, out A, out E = never> {
 }
 
 const fraction = (option: string, value: number, most: number): number => {
-  if (value >= 0 && value <= most) return value
-  throw new InvalidOption({ option, value: String(value), bound: `between 0 and ${most}` })
+  return value >= 0 && value <= most ? value : Resolve.refuse(option, String(value), `between 0 and ${most}`)
 }
 
 /** How the results of each key are written, given how bodies are. */
@@ -231,7 +230,7 @@ const planOf = <
 ): Computing.Plan<K, A, E, R> => {
   const { compression, encryption, leaseDuration, timeToLive, waitTimeout } = options
   if (compression !== undefined && compression !== "gzip") {
-    throw new InvalidOption({ option: "compression", value: String(compression), bound: `"gzip"` })
+    Resolve.refuse("compression", String(compression), `"gzip"`)
   }
   const isCompressed = compression === "gzip"
   const cipher = encryption && Cipher.make(encryption.key)
@@ -435,7 +434,7 @@ const memoryOf = (memory: Options<unknown>["memory"]): Tier.Limits | undefined =
   if (memory === undefined) return undefined
   const { capacity, timeToLive } = memory
   if (!Number.isInteger(capacity) || capacity < 1) {
-    throw new InvalidOption({ option: "memory.capacity", value: String(capacity), bound: "a whole number above zero" })
+    Resolve.refuse("memory.capacity", String(capacity), "a whole number above zero")
   }
   return { capacity, timeToLiveMillis: Resolve.duration("memory.timeToLive", timeToLive) }
 }
@@ -456,9 +455,7 @@ const start = Effect.fnUntraced(function*<
   keyOf: (key: K) => Key,
   envelopeOf: EnvelopeOf<K, A, E>
 ): Effect.fn.Return<Memo<K, A, E | Failure<W, B>>, never, CacheBackend | Scope.Scope | R> {
-  if (options.name === "") {
-    throw new InvalidOption({ option: "name", value: `""`, bound: "a string that is not empty" })
-  }
+  if (options.name === "") Resolve.refuse("name", `""`, "a string that is not empty")
   const context = yield* Effect.context<R>()
   const lookup = (key: K) => Effect.provideContext(options.lookup(key), context)
   const { lookupMany } = options

@@ -176,6 +176,31 @@ describe("renewals that overlap", () => {
       assert.isAtMost(yield* believed(lease), yield* stored)
     }).pipe(Effect.scoped, Effect.provide(slowAnswers)))
 
+  it.effect("by hand, two at once, the shorter done late: the holder never believes longer than the store", () => {
+    let late: Effect.Effect<unknown, unknown> = Effect.void
+    return Effect.gen(function*() {
+      const lease = yield* Lock.acquire("k", { leaseDuration: "10 seconds", autoRenew: false })
+      yield* fork(lease.renew({ leaseDuration: "30 seconds" }))
+      const shorter = yield* fork(lease.renew({ leaseDuration: "12 seconds" }))
+      yield* TestClock.adjust("2 seconds")
+      yield* Fiber.interrupt(shorter)
+      yield* lease.renew({ mode: "atLeast", leaseDuration: "31 seconds" })
+      yield* late // what was interrupted reaches the store now
+      assert.isAtMost(yield* believed(lease), yield* stored)
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(memoryWith((leases) => ({
+        renew: (request) => {
+          const call = leases.renew(request)
+          if (request.leaseMillis === 30_000) return Effect.tap(call, () => Effect.sleep("2 seconds"))
+          if (request.leaseMillis !== 12_000) return call
+          late = call
+          return Effect.never
+        }
+      })))
+    )
+  })
+
   it.effect("by hand while the watchdog renews: the holder never believes longer than the store", () =>
     Effect.gen(function*() {
       const lease = yield* Lock.acquire("k", { leaseDuration: "30 seconds" })

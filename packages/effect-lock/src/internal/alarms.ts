@@ -43,8 +43,8 @@ interface Alarms {
   readonly heap: Array<Alarm>
   count: number
   sleeper: Fiber.Fiber<void> | undefined
+  /** While they ring, a sleep is to follow anyway: then it is before all moments. */
   wakesAt: number
-  isRinging: boolean
   /** Where `end` is a task, while `isEnding`: it ends the sleep if there is still nothing to sleep for. */
   readonly dispatcher: Scheduler.SchedulerDispatcher
   readonly end: () => void
@@ -61,7 +61,6 @@ const ofClocks = attached((clock: Clock.Clock) =>
       count: 0,
       sleeper: undefined,
       wakesAt: Infinity,
-      isRinging: false,
       dispatcher: scheduler.makeDispatcher(),
       end: () => {
         alarms.isEnding = false
@@ -90,8 +89,7 @@ export const set = (clock: Clock.Clock, context: Context.Context<never>, millis:
   const now = monotonic(alarms)
   const alarm: Alarm = { at: now + millis, order: alarms.count++, ring, alarms, place: 0, status: "set" }
   rise(alarms.heap, alarm, alarms.heap.length)
-  // Ringing is followed by a new sleep anyway.
-  if (alarm.at < alarms.wakesAt && !alarms.isRinging) sleep(alarms, now)
+  if (alarm.at < alarms.wakesAt) sleep(alarms, now)
   return alarm
 }
 
@@ -140,14 +138,13 @@ const ringUntil = (alarms: Alarms, at: number): void => {
     first.status = "due"
     due.push(first)
   }
-  alarms.isRinging = true
+  alarms.wakesAt = -Infinity
   for (const alarm of due) {
     // One that rings may stop the next.
     if (alarm.status === "over") continue
     alarm.status = "over"
     apart(alarm.ring)
   }
-  alarms.isRinging = false
 }
 
 const isBefore = (self: Alarm, that: Alarm): boolean =>

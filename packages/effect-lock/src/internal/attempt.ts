@@ -96,11 +96,9 @@ export const run = <A, B, R>(
   outcome: Outcome<A, B, R>
 ): Effect.Effect<B, Failure, R> =>
   Effect.suspend(() => {
-    // A single attempt waits for nobody, so it does not stand in line either.
-    if (options.waitMillis === 0) {
-      return outcome.withTurn(attempt(backend, key, options, clock, restore, errand))
-    }
     const asked = { backend, key, options, clock, restore, errand, start: Tenure.instant(clock) }
+    // A single attempt waits for nobody, so it does not stand in line either.
+    if (options.waitMillis === 0) return outcome.withTurn(attempt(asked))
     const turnstile = Turnstile.turnstileOf(backend)
     const line = turnstile.get(key)
     return line === undefined
@@ -110,19 +108,8 @@ export const run = <A, B, R>(
   })
 
 /** Runs the loop without standing in line. */
-export const attempt = <A>(
-  backend: Backend,
-  key: string,
-  options: Resolved,
-  clock: Clock.Clock,
-  restore: Restore,
-  errand: Errand<A>,
-  token?: string
-): Effect.Effect<Tenure.Tenure | Spared<A>, Failure> =>
-  Effect.suspend(() => {
-    const asked = { backend, key, options, clock, restore, errand, start: Tenure.instant(clock) }
-    return loop(asked, Turnstile.makeLine(), false, token)
-  })
+export const attempt = <A>(asked: Asked<A>, token?: string): Effect.Effect<Tenure.Tenure | Spared<A>, Failure> =>
+  loop(asked, Turnstile.makeLine(), false, token)
 
 /** Runs the loop as whoever has the turn. */
 const takeTurn = <A, B, R>(
@@ -180,7 +167,7 @@ const onlyTheLock: Outcome<never, Tenure.Tenure, never> = {
 }
 
 /** What a caller asks for, from when it began. */
-interface Asked<A> {
+export interface Asked<A> {
   readonly backend: Backend
   readonly key: string
   readonly options: Resolved
@@ -329,10 +316,10 @@ export const tenureOf = (
   anchor: Deadline.Instant,
   isWorthHolding = Deadline.isWorthHolding
 ): Tenure.Tenure | undefined => {
-  const { backend, clock, options: { leaseMillis } } = request
+  const { clock, options: { leaseMillis } } = request
   const since = Tenure.instant(clock)
   // Whatever the store says: one whose clock was set back says more than was asked for.
-  const lifetime = Deadline.lifetime(Math.min(remainingMillis, leaseMillis), backend.capabilities.granularityMillis)
+  const lifetime = Tenure.lifetimeOf(request, Math.min(remainingMillis, leaseMillis))
   return isWorthHolding(lifetime - Deadline.elapsed(anchor, since), leaseMillis)
     ? Tenure.make(request, fencingToken, since, anchor, lifetime)
     : undefined

@@ -23,8 +23,8 @@ import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as PrimaryKey from "effect/PrimaryKey"
 import * as Result from "effect/Result"
-import { InvalidOption } from "../LockError.ts"
 import { hex } from "./bytes.ts"
+import * as Options from "./options.ts"
 
 /** Where a value stands, and the objects that it stands in. */
 interface Place {
@@ -32,13 +32,12 @@ interface Place {
   readonly within: ReadonlyArray<object>
 }
 
-const refuse = (place: Place, value: string): never => {
-  throw new InvalidOption({
-    option: place.path,
+const refuse = (place: Place, value: string): never =>
+  Options.refuse(
+    place.path,
     value,
-    bound: "a value that has the same form in every process; pass the option key to make the key yourself"
-  })
-}
+    "a value that has the same form in every process; pass the option key to make the key yourself"
+  )
 
 const inside = (place: Place, value: object, step: string): Place => ({
   path: place.path + step,

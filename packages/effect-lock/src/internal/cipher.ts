@@ -8,8 +8,8 @@
  */
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
-import { InvalidOption } from "../LockError.ts"
 import { concat, hex } from "./bytes.ts"
+import { refuse } from "./options.ts"
 import * as Token from "./token.ts"
 
 /** What belongs to a body and is not secret. */
@@ -59,9 +59,7 @@ const parameters = (nonce: Uint8Array, { header, name }: Binding) => {
 
 export const make = (secret: Redacted.Redacted<Uint8Array>): Cipher => {
   const key = Redacted.value(secret)
-  if (key.length !== KEY) {
-    throw new InvalidOption({ option: "encryption.key", value: `${key.length} bytes`, bound: `${KEY} bytes` })
-  }
+  if (key.length !== KEY) refuse("encryption.key", `${key.length} bytes`, `${KEY} bytes`)
   const { names, values } = derive(key)
   return {
     nameOf: (text) =>

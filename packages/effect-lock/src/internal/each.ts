@@ -13,6 +13,7 @@ import type { Holder } from "../Holder.ts"
 import type { Lease } from "../Lease.ts"
 import type { CacheBackendError } from "../LockError.ts"
 import type { LockOptions } from "../LockOptions.ts"
+import { attached } from "./attached.ts"
 import * as Held from "./held.ts"
 import { acquireOne, giveBack } from "./many.ts"
 import * as Options from "./options.ts"
@@ -86,13 +87,7 @@ const acquire = (
   })
 
 /** What is kept in each scope, by key. */
-const keeping = new WeakMap<Scope.Scope, Map<string, ScopedUse>>()
-
-const keptIn = (scope: Scope.Scope): Map<string, ScopedUse> => {
-  let kept = keeping.get(scope)
-  if (kept === undefined) keeping.set(scope, kept = new Map())
-  return kept
-}
+const keptIn = attached((_: Scope.Scope) => new Map<string, ScopedUse>())
 
 /** What was found of one key, with the lease of it. */
 interface Report {

@@ -41,16 +41,20 @@ const Held = Context.Reference<Around>("effect-lock/internal/Held", {
 
 const marks = new WeakMap<AnyFiber | Scope.Scope, Map<string, ReadonlyArray<Mark>>>()
 
+const NOTHING: ReadonlyArray<Tenure> = []
+
+/** What is marked on a fiber, and on its scope. */
+const marksOf = (fiber: AnyFiber) => {
+  const scope = Context.getOrUndefined(fiber.context, Scope.Scope)
+  return [marks.get(fiber), scope && marks.get(scope)]
+}
+
 // Without a user it is about to be released, and not to be joined.
 const isLive = (tenure: Tenure): boolean => tenure.status === "held" && tenure.uses > 0
 
-const liveOf = (tenures: ReadonlyArray<Tenure> | undefined): ReadonlyArray<Tenure> => tenures?.filter(isLive) ?? []
-
-const at = (around: Around, key: string): ReadonlyArray<Tenure> =>
-  liveOf(Option.getOrUndefined(HashMap.get(around.tenures, key)))
-
 const add = (around: Around, tenure: Tenure): Around => {
-  const tenures = HashMap.set(around.tenures, tenure.key, [...at(around, tenure.key), tenure])
+  const same = Option.getOrElse(HashMap.get(around.tenures, tenure.key), () => NOTHING)
+  const tenures = HashMap.set(around.tenures, tenure.key, [...same.filter(isLive), tenure])
   if (HashMap.size(tenures) < around.pruneAt) return { tenures, pruneAt: around.pruneAt }
   // What is no longer held is forgotten when there is twice as much as after the last time.
   const live = HashMap.filter(tenures, (some) => some.some(isLive))
@@ -59,29 +63,27 @@ const add = (around: Around, tenure: Tenure): Around => {
 
 /** The tenure of `key` that the logical thread of this fiber holds, if any. */
 export const find = (fiber: AnyFiber, backend: CacheBackend["Service"], key: string): Tenure | undefined => {
-  const scope = Context.getOrUndefined(fiber.context, Scope.Scope)
-  const own = marks.get(fiber)?.get(key)
-  const handed = scope && marks.get(scope)?.get(key)
   const isHeld = (tenure: Tenure) => isLive(tenure) && tenure.backend === backend
   const { tenures } = fiber.getRef(Held)
   // Most fibers hold nothing, and to hash the key would be the dearest part.
   const around = HashMap.isEmpty(tenures) ? undefined : Option.getOrUndefined(HashMap.get(tenures, key))
-  return around?.find(isHeld) ??
-    own?.find((mark) => isHeld(mark.tenure))?.tenure ??
+  let found = around?.find(isHeld)
+  for (const place of marksOf(fiber)) {
     // Another fiber that is alive and shares the scope is another thread.
-    handed?.find((mark) => mark.fiber.pollUnsafe() !== undefined && isHeld(mark.tenure))?.tenure
+    found ??= place?.get(key)?.find((mark) =>
+      isHeld(mark.tenure) && (mark.fiber === fiber || mark.fiber.pollUnsafe() !== undefined)
+    )?.tenure
+  }
+  return found
 }
-
-const NOTHING: ReadonlyArray<Tenure> = []
 
 /** All that the logical thread of this fiber holds in this store. */
 export const all = (fiber: AnyFiber, backend: CacheBackend["Service"]): ReadonlyArray<Tenure> => {
-  const scope = Context.getOrUndefined(fiber.context, Scope.Scope)
-  const around = fiber.getRef(Held).tenures
-  const own = marks.get(fiber)
-  const handed = scope && marks.get(scope)
-  if (HashMap.isEmpty(around) && !own?.size && !handed?.size) return NOTHING
-  const keys = new Set([...HashMap.keys(around), ...own?.keys() ?? [], ...handed?.keys() ?? []])
+  const { tenures } = fiber.getRef(Held)
+  const places = marksOf(fiber)
+  if (HashMap.isEmpty(tenures) && !places.some((place) => place?.size)) return NOTHING
+  const keys = new Set(HashMap.keys(tenures))
+  for (const place of places) place?.forEach((_, key) => keys.add(key))
   return Array.from(keys, (key) => find(fiber, backend, key)).filter((tenure) => tenure !== undefined)
 }
 
@@ -92,11 +94,10 @@ export const during = <A, E, R>(
   tenures: ReadonlyArray<Tenure>
 ): Effect.Effect<A, E, R> => {
   let around = parent.getRef(Held)
-  const scope = Context.getOrUndefined(parent.context, Scope.Scope)
-  for (const on of [parent, scope]) {
-    for (const some of on && marks.get(on)?.values() || []) {
-      for (const mark of some) around = add(around, mark.tenure)
-    }
+  for (const place of marksOf(parent)) {
+    place?.forEach((some) => {
+      for (const { tenure } of some) around = add(around, tenure)
+    })
   }
   return Effect.provideService(program, Held, tenures.reduce(add, around))
 }

@@ -4,6 +4,7 @@
  * being told.
  */
 import type { CacheBackend } from "../CacheBackend.ts"
+import { attached } from "./attached.ts"
 
 type Backend = CacheBackend["Service"]
 
@@ -17,7 +18,7 @@ export interface Listener {
 
 type Listeners = Set<WeakRef<Listener>>
 
-const ofBackends = new WeakMap<Backend, Listeners>()
+const listenersOf = attached((_: Backend): Listeners => new Set())
 
 // What is held for it must not lead to the listener.
 const unreachable = new FinalizationRegistry<readonly [Listeners, WeakRef<Listener>]>(([listeners, reference]) =>
@@ -26,8 +27,7 @@ const unreachable = new FinalizationRegistry<readonly [Listeners, WeakRef<Listen
 
 /** Tells a listener what changes, as long as somebody else can reach it too. */
 export const listen = (backend: Backend, listener: Listener): void => {
-  let listeners = ofBackends.get(backend)
-  if (listeners === undefined) ofBackends.set(backend, listeners = new Set())
+  const listeners = listenersOf(backend)
   const reference = new WeakRef(listener)
   listeners.add(reference)
   unreachable.register(listener, [listeners, reference])
@@ -35,5 +35,5 @@ export const listen = (backend: Backend, listener: Listener): void => {
 
 /** Tells all of them. */
 export const tell = (backend: Backend, name: string | undefined, version: number): void => {
-  for (const reference of ofBackends.get(backend) ?? []) reference.deref()?.changed(name, version)
+  for (const reference of listenersOf(backend)) reference.deref()?.changed(name, version)
 }

@@ -5,6 +5,7 @@
 import * as Persistable from "effect/persistence/Persistable"
 import * as PrimaryKey from "effect/PrimaryKey"
 import type * as Schema from "effect/Schema"
+import { attached } from "./attached.ts"
 import * as Envelope from "./envelope.ts"
 
 /** A request whose schemas need no services. */
@@ -20,13 +21,13 @@ export const keyOf: (request: Request) => string = PrimaryKey.value
 export const envelopes = <Q extends Request>(
   settings: Envelope.Settings
 ): (request: Q) => Envelope.Envelope<Success<Q>, Failure<Q>> => {
-  const built = new WeakMap<object, WeakMap<object, Envelope.Envelope<Success<Q>, Failure<Q>>>>()
+  const envelopeOf = attached((success: Q[typeof Persistable.symbol]["success"]) =>
+    attached((error: Q[typeof Persistable.symbol]["error"]): Envelope.Envelope<Success<Q>, Failure<Q>> =>
+      Envelope.make(success, error, settings)
+    )
+  )
   return (request) => {
     const { error, success } = request[Persistable.symbol]
-    let bySuccess = built.get(success)
-    if (bySuccess === undefined) built.set(success, bySuccess = new WeakMap())
-    let envelope = bySuccess.get(error)
-    if (envelope === undefined) bySuccess.set(error, envelope = Envelope.make(success, error, settings))
-    return envelope
+    return envelopeOf(success)(error)
   }
 }

@@ -17,6 +17,7 @@ import type * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { CacheBackend } from "../CacheBackend.ts"
 import type { CacheBackendError, LockTimeout } from "../LockError.ts"
+import { attached } from "./attached.ts"
 import type * as Computing from "./computing.ts"
 import * as Chunk from "./streamChunks.ts"
 import * as Envelope from "./envelope.ts"
@@ -160,14 +161,11 @@ const writeChunk = Effect.fnUntraced(function*<A, E, R>(
 })
 
 // Of each store by name: what new consumers join.
-const runs = new WeakMap<Backend, Map<string, unknown>>()
+const runs = attached((_: Backend) => new Map<string, unknown>())
 
-export const runsOf = <A, E, R>(backend: Backend): Map<string, Run<A, E, R>> => {
-  let found = runs.get(backend)
-  if (found === undefined) runs.set(backend, found = new Map())
+export const runsOf = <A, E, R>(backend: Backend): Map<string, Run<A, E, R>> =>
   // `join` takes nothing from it that is not of the same schemas.
-  return found as Map<string, Run<A, E, R>>
-}
+  runs(backend) as Map<string, Run<A, E, R>>
 
 /** Whoever comes later does not join. */
 export const forget = <A, E, R>(run: Run<A, E, R>): void => {

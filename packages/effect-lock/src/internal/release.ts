@@ -43,22 +43,24 @@ export const use = (tenure: Tenure.Tenure): Use => {
 }
 
 /** Ends a tenure that nobody uses any more; repeating it gives the first answer. */
-export const release = (
-  self: Tenure.Tenure
-): Effect.Effect<void, LockLost | CacheBackendError> =>
-  Effect.suspend(() => {
-    if (self.release === "begun") return Deferred.await(self.releasing ??= Deferred.makeUnsafe())
-    if (self.release !== undefined) return self.release
-    self.release = "begun"
+export const release = (self: Tenure.Tenure): Effect.Effect<void, LockLost | CacheBackendError> => {
+  let exit: Exit.Exit<void, LockLost | CacheBackendError> | undefined
+  let isBegun = false
+  let ending: Deferred.Deferred<void, LockLost | CacheBackendError> | undefined
+  return Effect.suspend(() => {
+    if (exit !== undefined) return exit
+    if (isBegun) return Deferred.await(ending ??= Deferred.makeUnsafe())
+    isBegun = true
     const { backend, key, token } = self
     const call = answerWithin(backend.leases.release(key, token), FOREGROUND, backend.name, "release")
-    const ended = Effect.onExitPrimitive(Effect.asVoid(endBy(self, call)), (exit) => {
-      self.release = exit
-      if (self.releasing !== undefined) Deferred.doneUnsafe(self.releasing, exit)
+    const ended = Effect.onExitPrimitive(Effect.asVoid(endBy(self, call)), (how) => {
+      exit = how
+      if (ending !== undefined) Deferred.doneUnsafe(ending, how)
       return undefined
     })
     return self.isDebugging ? Effect.tap(ended, () => Logs.released(self)) : ended
   })
+}
 
 /** Ends a tenure by a call that frees the lock in the store. */
 export const endBy = Effect.fnUntraced(function*<A extends { readonly _tag: string }>(

@@ -25,13 +25,12 @@ import * as DateTime from "effect/DateTime"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import { constVoid } from "effect/Function"
 import * as Semaphore from "effect/Semaphore"
 import type { CacheBackend } from "../CacheBackend.ts"
 import type { Holder } from "../Holder.ts"
-import { type CacheBackendError, LockLost, type LossReason } from "../LockError.ts"
+import { LockLost, type LossReason } from "../LockError.ts"
 import * as Alarms from "./alarms.ts"
 import { apart } from "./apart.ts"
 import { attached } from "./attached.ts"
@@ -42,6 +41,10 @@ export const instant = (clock: Clock.Clock): Deadline.Instant => ({
   monotonic: Number(clock.monotonicTimeNanosUnsafe()) / 1e6,
   wall: clock.currentTimeMillisUnsafe()
 })
+
+/** For how long a lock is surely held after it was asked for, by what the store says of it. */
+export const lifetimeOf = ({ backend }: Request, remainingMillis: number): number =>
+  Deadline.lifetime(remainingMillis, backend.capabilities.granularityMillis)
 
 /** For how long somebody waited, as errors say it. */
 export const waited = (start: Deadline.Instant, now: Deadline.Instant): Duration.Duration =>
@@ -105,9 +108,6 @@ export interface Tenure extends Request {
   uses: number
   /** Whether it is said when it is released, because it was when it was acquired. */
   isDebugging: boolean
-  /** How the release ended, and who waits for that while it is under way. */
-  release: Exit.Exit<void, LockLost | CacheBackendError> | "begun" | undefined
-  releasing: Deferred.Deferred<void, LockLost | CacheBackendError> | undefined
 }
 
 // Field by field: an object that is spread into another is slow to make, and each hold makes one.
@@ -147,9 +147,7 @@ export const make = (
   place: -1,
   programs: [],
   uses: 0,
-  isDebugging: false,
-  release: undefined,
-  releasing: undefined
+  isDebugging: false
 })
 
 // Lists that are searched, and no maps: the store says something of few locks, while each one comes and goes. And of a
@@ -257,10 +255,7 @@ export const extend = (
   now: Deadline.Instant
 ): void => {
   self.unconfirmed = false
-  const lifetime = Deadline.lifetime(
-    Math.min(remainingMillis, self.capMillis),
-    self.backend.capabilities.granularityMillis
-  )
+  const lifetime = lifetimeOf(self, Math.min(remainingMillis, self.capMillis))
   if (lifetime - Deadline.elapsed(sentAt, now) > left(self, now)) {
     self.anchor = sentAt
     self.lifetime = lifetime
@@ -281,7 +276,7 @@ export const shorten = (
 
 /** An answer to a request sent at `sentAt` says that the store takes the lock away in so long. */
 export const revoke = (self: Tenure, sentAt: Deadline.Instant, revokedMillis: number, now: Deadline.Instant): void => {
-  const lifetime = Deadline.lifetime(revokedMillis, self.backend.capabilities.granularityMillis)
+  const lifetime = lifetimeOf(self, revokedMillis)
   const until = sentAt.monotonic + lifetime
   if (lifetime < left(self, sentAt)) {
     self.anchor = sentAt

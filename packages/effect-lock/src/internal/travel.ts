@@ -64,30 +64,32 @@ export const take = (
   token: string,
   options: Resolved,
   restore: Restore
-): Effect.Effect<Tenure.Tenure, LockLost | CacheBackendError> => {
-  const errand: Errand<NotHeld> = {
-    ask: ({ holder, key, leaseMillis, token: newToken, withinMillis }, { leases }) =>
-      Effect.map(
-        leases.transfer({ key, token, newToken, leaseMillis, withinMillis, holder }),
-        (answer) => answer._tag === "NotHeld" ? { _tag: "Spared", value: answer } : answer
-      ),
-    hear: theLock.hear,
-    listens: false,
-    isPatient: true,
-    // One that was revoked has less left than was asked for.
-    isWorthHolding: (leftMillis, leaseMillis) => leftMillis > Deadline.guard(leaseMillis)
-  }
-  const lost = (reason: LossReason) => Tenure.lossOf(key, token, reason, clock.currentTimeMillisUnsafe())
-  return attempt(backend, key, options, clock, restore, errand, options.token).pipe(
-    Effect.flatMap((got) => {
-      if ("_tag" in got) return lost(got.value.reason)
-      // Done late, a request finds its own grant or another token, and changes nothing.
-      got.doubtUntil = -Infinity
-      return Effect.succeed(got)
-    }),
-    Effect.catchTag("LockTimeout", () => lost("Expired"))
-  )
-}
+): Effect.Effect<Tenure.Tenure, LockLost | CacheBackendError> =>
+  Effect.suspend(() => {
+    const errand: Errand<NotHeld> = {
+      ask: ({ holder, key, leaseMillis, token: newToken, withinMillis }, { leases }) =>
+        Effect.map(
+          leases.transfer({ key, token, newToken, leaseMillis, withinMillis, holder }),
+          (answer) => answer._tag === "NotHeld" ? { _tag: "Spared", value: answer } : answer
+        ),
+      hear: theLock.hear,
+      listens: false,
+      isPatient: true,
+      // One that was revoked has less left than was asked for.
+      isWorthHolding: (leftMillis, leaseMillis) => leftMillis > Deadline.guard(leaseMillis)
+    }
+    const lost = (reason: LossReason) => Tenure.lossOf(key, token, reason, clock.currentTimeMillisUnsafe())
+    const asked = { backend, key, options, clock, restore, errand, start: Tenure.instant(clock) }
+    return attempt(asked, options.token).pipe(
+      Effect.flatMap((got) => {
+        if ("_tag" in got) return lost(got.value.reason)
+        // Done late, a request finds its own grant or another token, and changes nothing.
+        got.doubtUntil = -Infinity
+        return Effect.succeed(got)
+      }),
+      Effect.catchTag("LockTimeout", () => lost("Expired"))
+    )
+  })
 
 /** Puts the caller's own token in the place of the random one that was just granted the lock. */
 export const rename = Effect.fnUntraced(function*<E>(

@@ -52,40 +52,44 @@ const ask = <A>(
   })
 
 /** One renewal. */
-const renewOnce = Effect.fnUntraced(function*(
+const renewOnce = (
   self: Tenure.Tenure,
   leaseMillis: number,
   mode: RenewRequest["mode"]
-): Effect.fn.Return<void, LockLost | CacheBackendError> {
-  const { backend: { capabilities: { granularityMillis }, leases }, clock, key, token } = self
-  const capBefore = self.capMillis
-  const now = Tenure.instant(clock)
-  if (mode === "extend" && Tenure.check(self, now) === undefined) {
-    self.capMillis = Math.min(self.capMillis, leaseMillis)
-    const lifetime = Deadline.lifetime(leaseMillis, granularityMillis)
-    if (lifetime < Tenure.left(self, now)) {
-      Tenure.shorten(self, now, lifetime, leaseMillis)
-      yield* start(self)
-    }
-  }
-  yield* ask(self, "renew", (sentAt, withinMillis) => {
+): Effect.Effect<void, LockLost | CacheBackendError> =>
+  ask(self, "renew", (sentAt, withinMillis) => {
+    const { backend, key, token } = self
     self.unconfirmed = true
     const latest = mode === "add" ? self.lastsUntil : sentAt.monotonic + withinMillis
     self.lastsUntil = Math.max(self.lastsUntil, latest + leaseMillis)
-    return leases.renew({ key, token, leaseMillis, withinMillis, mode })
+    return backend.leases.renew({ key, token, leaseMillis, withinMillis, mode })
   }, (answer, sentAt, now) => {
     if (answer._tag === "NotHeld") return Tenure.declareLost(self, now, answer.reason)
-    // Answered, so it will not be done later; an earlier one that was not answered still may.
-    self.capMillis = capBefore
-    if (mode === "extend") self.leaseMillis = leaseMillis
     // A store whose clock was set back says more than was asked for.
-    const known = Deadline.remaining(Tenure.left(self, sentAt), granularityMillis)
+    const known = Deadline.remaining(Tenure.left(self, sentAt), self.backend.capabilities.granularityMillis)
     const most = mode === "extend" ? leaseMillis : mode === "add" ? known + leaseMillis : Math.max(known, leaseMillis)
     Tenure.extend(self, sentAt, Math.min(answer.remainingMillis, most), now)
     if (answer.revokedMillis !== undefined) Tenure.revoke(self, sentAt, answer.revokedMillis, now)
     return Logs.extended(self)
   })
-})
+
+/** One that sets what is left, which may be less than before: then the deadline moves back before it is sent. */
+const renewTo = (self: Tenure.Tenure, leaseMillis: number): Effect.Effect<void, LockLost | CacheBackendError> =>
+  Effect.suspend(() => {
+    const { capMillis } = self
+    const renewed = Effect.map(renewOnce(self, leaseMillis, "extend"), () => {
+      // Answered, so it will not be done later; an earlier one that was not answered still may.
+      self.capMillis = capMillis
+      self.leaseMillis = leaseMillis
+    })
+    const now = Tenure.instant(self.clock)
+    if (Tenure.check(self, now) !== undefined) return renewed
+    self.capMillis = Math.min(capMillis, leaseMillis)
+    const lifetime = Tenure.lifetimeOf(self, leaseMillis)
+    if (lifetime >= Tenure.left(self, now)) return renewed
+    Tenure.shorten(self, now, lifetime, leaseMillis)
+    return Effect.andThen(start(self), renewed)
+  })
 
 /**
  * Asks the store who holds the lock, after the renewals that are under way, and
@@ -122,7 +126,9 @@ export const renew = (
   mode: RenewRequest["mode"]
 ): Effect.Effect<void, LockLost | CacheBackendError> =>
   // Afterwards the watchdog has another deadline to plan for.
-  Tenure.renewing(self).withPermit(Effect.andThen(renewOnce(self, leaseMillis, mode), start(self)))
+  Tenure.renewing(self).withPermit(
+    Effect.andThen(mode === "extend" ? renewTo(self, leaseMillis) : renewOnce(self, leaseMillis, mode), start(self))
+  )
 
 /** Renews in the name of the watchdog; answers how many renewals in a row were not confirmed. */
 const renewInTurn = Effect.fnUntraced(function*(self: Tenure.Tenure, failures: number): Effect.fn.Return<number> {

@@ -1,7 +1,7 @@
 /** What a wrapped function has of the function that it wraps. */
 import * as Effect from "effect/Effect"
-import { InvalidOption } from "../LockError.ts"
 import * as Canonical from "./canonical.ts"
+import { refuse } from "./options.ts"
 
 /** What a wrapped function returns: an effect, or the generator of one. */
 export type Body<A, E, R> = Effect.Effect<A, E, R> | Generator<Effect.Effect<unknown, E, R>, A, never>
@@ -19,11 +19,11 @@ export const keyOf = <Args extends Array<unknown>>(
   if (options.key !== undefined) return options.key
   const name = options.name ?? f.name
   if (!/^[^(]+$/.test(name)) {
-    throw new InvalidOption({
-      option: "name",
-      value: JSON.stringify(name),
-      bound: "a name without \"(\"; a function that has none of its own needs the option name or key"
-    })
+    refuse(
+      "name",
+      JSON.stringify(name),
+      "a name without \"(\"; a function that has none of its own needs the option name or key"
+    )
   }
   return (...args) => `${name}(${Canonical.ofArguments(args)})`
 }
