@@ -94,7 +94,8 @@ export const set = (clock: Clock.Clock, context: Context.Context<never>, millis:
 }
 
 /** An alarm that is stopped does not ring. */
-export const stop = (alarm: Alarm): void => {
+export const stop = (alarm: Alarm | undefined): void => {
+  if (alarm === undefined) return
   const { alarms, status } = alarm
   alarm.status = "over"
   if (status !== "set") return

@@ -26,7 +26,6 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { absurd } from "effect/Function"
 import * as Option from "effect/Option"
-import * as Pull from "effect/Pull"
 import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
 import * as Backoff from "../Backoff.ts"
@@ -69,6 +68,8 @@ export interface Errand<A> {
   readonly listens: boolean
   /** Whether an error of the store is waited out, or ends it. */
   readonly isPatient: boolean
+  /** Tells those who stand in line of a result that was heard. */
+  readonly tell: (line: Turnstile.Line, result: Turnstile.Result) => Effect.Effect<void>
   /** Whether so much is left of a lease that there is a point in having it. */
   readonly isWorthHolding: (leftMillis: number, leaseMillis: number) => boolean
 }
@@ -158,6 +159,7 @@ export const theLock: Errand<never> = {
   hear: (turn) => turn._tag === "Settled" ? { _tag: "TryAgain" } : turn,
   listens: false,
   isPatient: true,
+  tell: () => Effect.void,
   isWorthHolding: Deadline.isWorthHolding
 }
 
@@ -291,7 +293,7 @@ const ask = Effect.fnUntraced(function*<A>(self: Run<A>): Effect.fn.Return<Tenur
     const turn = errand.hear(message)
     const now = Tenure.instant(clock)
     if (turn._tag === "Spared") {
-      if (message._tag === "Settled") yield* Turnstile.tell(line, message)
+      if (message._tag === "Settled") yield* errand.tell(line, message)
       // Whoever settled dropped the ticket too. Only a request without an answer may still do something.
       if (self.doubtUntil > now.monotonic) yield* abandon(self)
       return turn
@@ -347,7 +349,7 @@ const lookIn = (contended: Contended, stealAfterMillis: number, random: number):
 /** Drives a schedule by hand: the delay in milliseconds, or `undefined` when it has ended. */
 const stepOf = (schedule: Schedule.Schedule<unknown>) =>
   Effect.map(Schedule.toStep(schedule), (step) => (now: number): Effect.Effect<number | undefined> =>
-    Pull.catchDone(
+    Effect.catch(
       Effect.map(step(now, undefined), ([_, delay]) => Duration.toMillis(delay)),
       () => Effect.undefined
     ))

@@ -34,7 +34,7 @@ export const start = <A, E>(
     isOver = true
     done(exit)
     // Not before: whoever has the answer may ask again at once, and the store need not wait for this.
-    if (alarm !== undefined) Alarms.stop(alarm)
+    Alarms.stop(alarm)
   })
   if (isOver) return stop
   if (millis !== Infinity) {
@@ -48,7 +48,7 @@ export const start = <A, E>(
   }
   return () => {
     isOver = true
-    if (alarm !== undefined) Alarms.stop(alarm)
+    Alarms.stop(alarm)
     stop()
   }
 }

@@ -139,6 +139,7 @@ export const ask = <A, E, R, K, B>(
         : { _tag: "Spared", value: turn },
     listens: seen !== ANY,
     isPatient: false,
+    tell: Turnstile.tell,
     isWorthHolding: Deadline.isWorthHolding
   }
 

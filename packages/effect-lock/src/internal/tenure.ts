@@ -176,7 +176,7 @@ const strike = (self: Tenure): void => {
 
 /** Ends what the watchdog is about. */
 export const stopWatch = ({ alarm, renewal }: Tenure): void => {
-  if (alarm !== undefined) Alarms.stop(alarm)
+  Alarms.stop(alarm)
   renewal?.interruptUnsafe()
 }
 

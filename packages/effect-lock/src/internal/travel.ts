@@ -67,14 +67,12 @@ export const take = (
 ): Effect.Effect<Tenure.Tenure, LockLost | CacheBackendError> =>
   Effect.suspend(() => {
     const errand: Errand<NotHeld> = {
+      ...theLock,
       ask: ({ holder, key, leaseMillis, token: newToken, withinMillis }, { leases }) =>
         Effect.map(
           leases.transfer({ key, token, newToken, leaseMillis, withinMillis, holder }),
           (answer) => answer._tag === "NotHeld" ? { _tag: "Spared", value: answer } : answer
         ),
-      hear: theLock.hear,
-      listens: false,
-      isPatient: true,
       // One that was revoked has less left than was asked for.
       isWorthHolding: (leftMillis, leaseMillis) => leftMillis > Deadline.guard(leaseMillis)
     }

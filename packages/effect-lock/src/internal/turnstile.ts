@@ -12,6 +12,7 @@ import type { CacheBackend, Turn } from "../CacheBackend.ts"
 import type { Holder } from "../Holder.ts"
 import type { CacheBackendError } from "../LockError.ts"
 import * as Alarms from "./alarms.ts"
+import { attached } from "./attached.ts"
 import type { Restore } from "./restore.ts"
 
 /** The result of a lookup. */
@@ -46,13 +47,7 @@ export interface Line {
 
 export type Turnstile = Map<string, Line>
 
-const turnstiles = new WeakMap<CacheBackend["Service"], Turnstile>()
-
-export const turnstileOf = (backend: CacheBackend["Service"]): Turnstile => {
-  let turnstile = turnstiles.get(backend)
-  if (turnstile === undefined) turnstiles.set(backend, turnstile = new Map())
-  return turnstile
-}
+export const turnstileOf = attached((_: CacheBackend["Service"]): Turnstile => new Map())
 
 const NOBODY = { holder: Option.none() }
 
@@ -151,9 +146,7 @@ export const wait = (
       const alarm = millis === Infinity
         ? undefined
         : Alarms.set(Context.get(context, Clock.Clock), context, millis, () => resume(Effect.void))
-      const stop = () => {
-        if (alarm !== undefined) Alarms.stop(alarm)
-      }
+      const stop = () => Alarms.stop(alarm)
       waiter.resume = () => {
         stop()
         resume(Effect.void)
