@@ -1,6 +1,7 @@
 /** What it costs to have a library: time and memory to import it, and its size in a bundle. */
 import { buildSync } from "esbuild"
 import { execFileSync } from "node:child_process"
+import { writeFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { type Figure, figure, type Measure } from "../figure.ts"
 import { spread } from "../statistics.ts"
@@ -105,27 +106,38 @@ const importOnce = (name: string, first: ReadonlyArray<string>) => {
   return read
 }
 
+/** A file with nothing but import statements: whoever imports those modules pays for finding them, too. */
+const statements = (name: string, modules: ReadonlyArray<string>): string => {
+  const file = `./imports-of-${name.replace(/\W+/g, "-")}.mjs`
+  const lines = modules.map((module, i) => `import * as m${i} from ${JSON.stringify(module)}\n`)
+  writeFileSync(new URL(file, import.meta.url), lines.join(""))
+  return file
+}
+
 export const importing: Measure = {
   name: "import",
   title: "importing",
   run: ({ quick }) => {
     const alone = ["ioredis", "redlock", "redis-semaphore", "@verrou/core", "async-cache-dedupe", "bentocache"]
     const own = ["effect-lock/Lock", "effect-lock/Memo", "effect-lock", "@effect-lock/redis/RedisBackend"]
-    const imports = [
-      ...alone.map((name) => ({ name, subject: name, first: [] })),
-      ...own.map((name) => ({ name, subject: name, first: [] })),
-      // What they add to a program that has Effect.
-      ...own.map((name) => ({
-        name,
-        subject: `${name} after Effect`,
-        first: bundle(all(name), { without: driver, whole: true }).outside
-      }))
-    ]
+    const times = { length: quick ? 5 : 21 }
     const figures: Array<Figure> = []
-    for (const { first, name, subject } of imports) {
-      const taken = Array.from({ length: quick ? 5 : 21 }, () => importOnce(name, first))
+    const add = (subject: string, taken: ReadonlyArray<ReturnType<typeof importOnce>>) => {
       figures.push(figure("import.millis", subject, spread(taken.map(({ millis }) => millis))))
       figures.push(figure("import.heap", subject, spread(taken.map(({ heap }) => heap))))
+    }
+    for (const name of [...alone, ...own]) add(name, Array.from(times, () => importOnce(name, [])))
+    // What they add to a program that has Effect, and what of that is not for the sake of finding Effect.
+    for (const name of own) {
+      const first = bundle(all(name), { without: driver, whole: true }).outside
+      const file = statements(name, first)
+      const taken = Array.from(times, () => ({ whole: importOnce(name, first), found: importOnce(file, first) }))
+      add(`${name} after Effect`, taken.map(({ whole }) => whole))
+      figures.push(figure(
+        "import.millis",
+        `${name} beyond its imports`,
+        spread(taken.map(({ found, whole }) => whole.millis - found.millis))
+      ))
     }
     return Promise.resolve(figures)
   }
