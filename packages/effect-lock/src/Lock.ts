@@ -165,10 +165,7 @@ export const withLockIfAvailable = (key: string, options?: Omit<LockOptions, "wa
     Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(
         ifFree(begin(key, { ...options, waitTimeout: 0 }, restore)),
-        Option.match({
-          onNone: () => Effect.succeedNone,
-          onSome: (use) => Effect.asSome(run([use], Effect.scoped(program), restore))
-        })
+        (free) => Effect.transposeOption(Option.map(free, (use) => run([use], Effect.scoped(program), restore)))
       )
     )
   )
@@ -396,7 +393,7 @@ export const tryAcquire = (
   acquireInScope((restore) => begin(key, { ...options, waitTimeout: 0 }, restore), (acquired) =>
     Effect.flatMap(
       traced("Lock.tryAcquire", key, ifFree(acquired)),
-      Option.match({ onNone: () => Effect.succeedNone, onSome: (use) => Effect.asSome(leaseOf(use)) })
+      (free) => Effect.transposeOption(Option.map(free, leaseOf))
     ))
 
 /**

@@ -30,9 +30,8 @@ export const begin = (
 ): Effect.Effect<Use, LockTimeout | LockDeadlock | CacheBackendError, CacheBackend> =>
   Effect.withFiber<Use, LockTimeout | LockDeadlock | CacheBackendError, CacheBackend>((fiber) => {
     const backend = Context.getUnsafe(fiber.context, CacheBackend)
-    const resolved = Options.resolve(fiber.getRef(Options.Defaults), options)
+    const resolved = Options.resolveIn(backend, fiber, options)
     Options.checkKey(key)
-    Options.checkGranularity(resolved.leaseMillis, backend.capabilities.granularityMillis)
     const held = Held.find(fiber, backend, key)
     if (held !== undefined) {
       return resolved.reentrant ? Effect.succeed(use(held)) : Effect.die(new LockReentered({ key }))
@@ -48,12 +47,11 @@ export const takeOver = (
 ): Effect.Effect<Use, LockLost | CacheBackendError, CacheBackend> =>
   Effect.withFiber<Use, LockLost | CacheBackendError, CacheBackend>((fiber) => {
     const backend = Context.getUnsafe(fiber.context, CacheBackend)
-    const resolved = Options.resolve(fiber.getRef(Options.Defaults), {
+    const resolved = Options.resolveIn(backend, fiber, {
       ...options,
       leaseDuration: options?.leaseDuration ?? leaseDuration
     })
     Options.checkKey(key)
-    Options.checkGranularity(resolved.leaseMillis, backend.capabilities.granularityMillis)
     return Effect.clockWith((clock) =>
       withToken(
         backend,
@@ -75,9 +73,8 @@ export const beginAll = (
 ): Effect.Effect<ReadonlyArray<Use>, LockTimeout | LockDeadlock | CacheBackendError, CacheBackend> =>
   Effect.withFiber((fiber) => {
     const backend = Context.getUnsafe(fiber.context, CacheBackend)
-    const resolved = Options.resolve(fiber.getRef(Options.Defaults), options)
+    const resolved = Options.resolveIn(backend, fiber, options)
     const sorted = Options.sortedKeys(keys)
-    Options.checkGranularity(resolved.leaseMillis, backend.capabilities.granularityMillis)
     const held = sorted.map((key) => Held.find(fiber, backend, key)).filter((tenure) => tenure !== undefined)
     if (held.length > 0 && !resolved.reentrant) return Effect.die(new LockReentered({ key: held[0]!.key }))
     const free = sorted.filter((key) => !held.some((tenure) => tenure.key === key))

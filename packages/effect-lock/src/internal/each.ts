@@ -19,7 +19,7 @@ import { acquireOne, giveBack } from "./many.ts"
 import * as Options from "./options.ts"
 import { type Use, use } from "./release.ts"
 import type { Restore } from "./restore.ts"
-import { endLogged, inOrder, inScope, leaseOf, makeLease, type ScopedUse } from "./scoped.ts"
+import { endAllLogged, inOrder, inScope, leaseOf, makeLease, type ScopedUse } from "./scoped.ts"
 import type { Tenure } from "./tenure.ts"
 import { traced } from "./traced.ts"
 import * as Watchdog from "./watchdog.ts"
@@ -104,8 +104,7 @@ export const acquireEach = (
   Effect.flatMap(Effect.scope, (parent) =>
     Effect.withFiber((fiber) => {
       const backend = Context.getUnsafe(fiber.context, CacheBackend)
-      const resolved = Options.resolve(fiber.getRef(Options.Defaults), { ...options, waitTimeout: 0 })
-      Options.checkGranularity(resolved.leaseMillis, backend.capabilities.granularityMillis)
+      const resolved = Options.resolveIn(backend, fiber, { ...options, waitTimeout: 0 })
       const kept = keptIn(parent)
       const own = (key: string) => {
         const use = kept.get(key)
@@ -154,6 +153,6 @@ export const acquireEach = (
       return traced("Lock.acquireEach", undefined, reported).pipe(
         Effect.flatMap(Effect.forEach((report) => Effect.map(report.lease, (lease) => ({ ...report, lease })))),
         Effect.map((reports) => inOrder(given, reports)),
-        Effect.onInterrupt(() => Effect.forEach(begun, endLogged, { concurrency: "unbounded", discard: true }))
+        Effect.onInterrupt(() => endAllLogged(begun))
       )
     }))

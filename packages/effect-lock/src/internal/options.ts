@@ -1,5 +1,6 @@
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
+import type * as Fiber from "effect/Fiber"
 import * as Formatter from "effect/Formatter"
 import * as Option from "effect/Option"
 import type * as Schedule from "effect/Schedule"
@@ -107,6 +108,17 @@ const resolvedDefaults = attached((defaults: LockOptions) => resolveNow(defaults
 /** Lays options over defaults and checks them all; throws `InvalidOption`. */
 export const resolve = (defaults: LockOptions, options: LockOptions | undefined): Resolved =>
   options === undefined ? resolvedDefaults(defaults) : resolveNow(defaults, options)
+
+/** The options of a lock in a store, for what a fiber asks of it. */
+export const resolveIn = (
+  { capabilities }: { readonly capabilities: { readonly granularityMillis: number } },
+  fiber: Fiber.Fiber<unknown, unknown>,
+  options: LockOptions | undefined
+): Resolved => {
+  const resolved = resolve(fiber.getRef(Defaults), options)
+  checkGranularity(resolved.leaseMillis, capabilities.granularityMillis)
+  return resolved
+}
 
 /** A store that measures coarsely leaves nothing of a short lease. */
 export const checkGranularity = (lease: number, granularityMillis: number): void => {

@@ -40,18 +40,22 @@ export const endLogged = (use: Use): Effect.Effect<void> =>
     use.hasEnded() ? Effect.void : Effect.catchCause(use.end, (cause) => Logs.unreleased(use.tenure, cause))
   )
 
-export const acquireInScope = <A, E, E2>(
-  begun: (restore: Restore) => Effect.Effect<Use, E2, CacheBackend>,
-  toLease: (
-    acquired: Effect.Effect<ScopedUse, E2, CacheBackend>
-  ) => Effect.Effect<A, E, CacheBackend | Scope.Scope>
-): Effect.Effect<A, E, CacheBackend | Scope.Scope> =>
+/** Ends all at the same time. */
+export const endAllLogged = (uses: ReadonlyArray<Use>): Effect.Effect<void> =>
+  Effect.forEach(uses, endLogged, { concurrency: "unbounded", discard: true })
+
+const acquiring = <A, B, C, E, E2>(
+  begun: (restore: Restore) => Effect.Effect<A, E2, CacheBackend>,
+  end: (begun: A) => Effect.Effect<void>,
+  keep: (parent: Scope.Scope, begun: A) => Effect.Effect<B>,
+  toLease: (acquired: Effect.Effect<B, E2, CacheBackend>) => Effect.Effect<C, E, CacheBackend | Scope.Scope>
+): Effect.Effect<C, E, CacheBackend | Scope.Scope> =>
   Effect.flatMap(Effect.scope, (parent) => {
     let undo = Effect.void
     const acquired = Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(begun(restore), (use) => {
-        undo = endLogged(use)
-        return inScope(parent, use)
+        undo = end(use)
+        return keep(parent, use)
       })
     )
     // Interrupted after the grant, by a timeout around it for instance, nobody gets the lease:
@@ -59,35 +63,36 @@ export const acquireInScope = <A, E, E2>(
     return Effect.onInterrupt(toLease(acquired), () => undo)
   })
 
+export const acquireInScope = <A, E, E2>(
+  begun: (restore: Restore) => Effect.Effect<Use, E2, CacheBackend>,
+  toLease: (
+    acquired: Effect.Effect<ScopedUse, E2, CacheBackend>
+  ) => Effect.Effect<A, E, CacheBackend | Scope.Scope>
+): Effect.Effect<A, E, CacheBackend | Scope.Scope> => acquiring(begun, endLogged, inScope, toLease)
+
+/** Keeps several in a scope of their own, which closes with the last of them. */
+const inGroup = (parent: Scope.Scope, uses: ReadonlyArray<Use>): Effect.Effect<ReadonlyArray<ScopedUse>> => {
+  if (uses.length === 0) return Effect.succeed([])
+  const group = Scope.forkUnsafe(parent, "parallel")
+  let left = uses.length
+  // Released one by one, they leave nothing of the group in the caller's scope either.
+  const leave = Effect.suspend(() => --left === 0 ? Scope.close(group, Exit.void) : Effect.void)
+  return Effect.forEach(
+    uses,
+    (use) => Effect.tap(inScope(group, use), ({ scope }) => Scope.addFinalizer(scope, leave))
+  )
+}
+
 /** The same for several locks: all of them, or none. */
 export const acquireAllInScope = <E>(
   keys: ReadonlyArray<string>,
   begun: (restore: Restore) => Effect.Effect<ReadonlyArray<Use>, E, CacheBackend>
 ): Effect.Effect<ReadonlyArray<Lease>, E, CacheBackend | Scope.Scope> =>
-  Effect.flatMap(Effect.scope, (parent) => {
-    let undo = Effect.void
-    const acquired = Effect.uninterruptibleMask((restore) =>
-      Effect.flatMap(begun(restore), (uses) => {
-        undo = Effect.forEach(uses, endLogged, { concurrency: "unbounded", discard: true })
-        if (uses.length === 0) return Effect.succeed([])
-        const group = Scope.forkUnsafe(parent, "parallel")
-        let left = uses.length
-        // Released one by one, they leave nothing of the group in the caller's scope either.
-        const leave = Effect.suspend(() => --left === 0 ? Scope.close(group, Exit.void) : Effect.void)
-        return Effect.forEach(
-          uses,
-          (use) => Effect.tap(inScope(group, use), ({ scope }) => Scope.addFinalizer(scope, leave))
-        )
-      })
-    )
-    return Effect.flatMap(
+  acquiring(begun, endAllLogged, inGroup, (acquired) =>
+    Effect.flatMap(
       traced("Lock.acquireAll", undefined, acquired),
-      (uses) => Effect.forEach(uses, leaseOf)
-    ).pipe(
-      Effect.map((leases) => inOrder(keys, leases)),
-      Effect.onInterrupt(() => undo)
-    )
-  })
+      (uses) => Effect.map(Effect.forEach(uses, leaseOf), (leases) => inOrder(keys, leases))
+    ))
 
 export const leaseOf = (use: ScopedUse): Effect.Effect<Lease, never, Scope.Scope> =>
   Effect.withFiber((fiber) => {
