@@ -444,7 +444,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "drops the program's own failure for the loss",
-    ...core("internal/block", "Cause.makeFailReason(loss)), ...own]", "Cause.makeFailReason(loss))]"),
+    ...core("internal/block", "[...losses, ...own]", "losses"),
     killedBy: block("told before lost", "the program's own failure stays beside the loss")
   },
   {

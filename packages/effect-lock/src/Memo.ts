@@ -201,9 +201,8 @@ export interface Memo<in K, out A, out E = never> {
   readonly peek: (key: K) => Effect.Effect<Option.Option<A>, CacheBackendError>
 }
 
-const fraction = (option: string, value: number, most: number): number => {
-  return value >= 0 && value <= most ? value : Resolve.refuse(option, String(value), `between 0 and ${most}`)
-}
+const fraction = (option: string, value: number, most: number): number =>
+  value >= 0 && value <= most ? value : Resolve.refuse(option, String(value), `between 0 and ${most}`)
 
 /** How the results of each key are written, given how bodies are. */
 type EnvelopeOf<K, A, E> = (settings: Envelope.Settings) => (key: K) => Envelope.Envelope<A, E>

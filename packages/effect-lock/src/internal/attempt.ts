@@ -192,14 +192,14 @@ const loop = <A>(
   asked: Asked<A>,
   line: Turnstile.Line,
   answeredBefore: boolean,
-  token = Token.make()
+  token?: string
 ): Effect.Effect<Tenure.Tenure | Spared<A>, Failure> =>
   Effect.withFiber((fiber) => {
     const self: Run<A> = {
       line,
       holder: Holding.holder(fiber, asked.backend.identity, asked.start.wall, asked.options.metadata),
       context: fiber.context,
-      token,
+      token: token ?? Token.make(),
       mayHoldSomething: false,
       doubtUntil: -Infinity,
       answered: answeredBefore,

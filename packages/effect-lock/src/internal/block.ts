@@ -22,7 +22,7 @@ export const run = Effect.fnUntraced(function*<A, E, R>(
   const ends = uses.length === 1
     ? [yield* Effect.exit(uses[0]!.end)]
     : yield* Effect.forEach(uses, ({ end }) => Effect.exit(end), { concurrency: "unbounded" })
-  const losses: Array<LockLost> = []
+  const losses: Array<Cause.Fail<LockLost>> = []
   for (let i = 0; i < ends.length; i++) {
     const ended = ends[i]!
     if (Exit.isSuccess(ended)) continue
@@ -30,7 +30,9 @@ export const run = Effect.fnUntraced(function*<A, E, R>(
     const failure = Option.getOrUndefined(Cause.findErrorOption(ended.cause))
     if (failure?._tag === "LockLost") {
       const late = -Tenure.left(tenure, endedAt[i]!)
-      losses.push(late > 0 ? new LockLost({ ...failure, lateBy: Duration.millis(late) }) : failure)
+      losses.push(
+        Cause.makeFailReason(late > 0 ? new LockLost({ ...failure, lateBy: Duration.millis(late) }) : failure)
+      )
     } else {
       yield* Logs.unreleased(tenure, ended.cause)
     }
@@ -39,7 +41,5 @@ export const run = Effect.fnUntraced(function*<A, E, R>(
   const reasons = Exit.isFailure(exit) ? exit.cause.reasons : []
   // The interruption by the loss is not news; one from outside is.
   const own = interrupted ? reasons : reasons.filter((reason) => !Cause.isInterruptReason(reason))
-  return yield* Effect.failCause(
-    Cause.fromReasons<E | LockLost>([...losses.map((loss) => Cause.makeFailReason(loss)), ...own])
-  )
+  return yield* Effect.failCause(Cause.fromReasons<E | LockLost>([...losses, ...own]))
 })

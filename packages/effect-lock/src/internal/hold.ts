@@ -36,8 +36,8 @@ export const withToken = <E>(
       )
     }
     return Effect.onError(
-      Effect.map(begun, (use) => ({ ...use, end: Effect.ensuring(use.end, Effect.sync(giveBack)) })),
-      () => Effect.sync(giveBack)
+      Effect.map(begun, (use) => ({ ...use, end: Effect.ensuring(use.end, giveBack) })),
+      () => giveBack
     )
   })
 }

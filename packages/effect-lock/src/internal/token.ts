@@ -1,5 +1,6 @@
 // The one place that uses the unstable module `effect/crypto`.
 import * as SecureRandom from "effect/crypto/SecureRandom"
+import * as Effect from "effect/Effect"
 import { attached } from "./attached.ts"
 
 const SIZE = 16
@@ -24,16 +25,16 @@ export const make = (): string => {
 const inUse = attached((_store: object) => new Set<string>())
 
 /**
- * Takes a token of the caller's own for a key of a store; what gives it back, or
+ * Takes a token of the caller's own for a key of a store: what gives it back, or
  * `undefined` if it is taken. What is still under way in the name of the one
  * would touch the other.
  */
-export const claim = (store: object, key: string, token: string): (() => void) | undefined => {
+export const claim = (store: object, key: string, token: string): Effect.Effect<void> | undefined => {
   const taken = inUse(store)
   const id = `${token} ${key}`
   if (taken.has(id)) return undefined
   taken.add(id)
-  return () => void taken.delete(id)
+  return Effect.sync(() => void taken.delete(id))
 }
 
 /** As many random bytes, of the same kind. */
