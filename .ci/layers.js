@@ -15,6 +15,7 @@ const layers = {
       "internal/apart",
       "internal/attached",
       "internal/bounded",
+      "internal/call",
       "internal/bytes",
       "internal/canonical",
       "internal/deadline",
@@ -26,7 +27,7 @@ const layers = {
     imports: ["values"]
   },
   contract: {
-    modules: ["CacheBackend", "Lease", "internal/derived", "internal/reading"],
+    modules: ["CacheBackend", "Lease", "internal/derived"],
     imports: ["values", "contract"]
   },
   engine: {

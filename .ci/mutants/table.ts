@@ -851,7 +851,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "tells nobody that its lock was stolen",
-    ...core("internal/memoryLeases", `      notify(owner, "Stolen", dispatcher)\n`, ""),
+    ...core("internal/memoryLeases", `      notify(owner, "Stolen", after)\n`, ""),
     killedBy: memoryLaw("a waiting thief takes the lock when it gets old, and its holder is told at once")
   },
   {

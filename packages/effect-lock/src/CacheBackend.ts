@@ -34,10 +34,10 @@ import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { Holder, Identity } from "./Holder.ts"
+import * as Call from "./internal/call.ts"
 import * as Process from "./internal/process.ts"
 import { answerWithin, bounded } from "./internal/bounded.ts"
 import { derive } from "./internal/derived.ts"
-import * as Reading from "./internal/reading.ts"
 import type { CacheBackendError } from "./LockError.ts"
 
 /**
@@ -444,21 +444,6 @@ export interface Value {
 }
 
 /**
- * How a driver reads a value: without an effect, calling `done` once, whoever
- * still waits for it. It changes nothing, so whoever stops, or whatever answer is
- * lost, leaves nothing; one that never calls `done` ends at the time limit of the
- * backend.
- *
- * @see {@link makeGet}
- * @category models
- * @since 0.1.0
- */
-export type Read = (
-  key: string,
-  done: (exit: Exit.Exit<Option.Option<Value>, CacheBackendError>) => void
-) => void
-
-/**
  * The value operations of a store. Values and locks have separate key spaces.
  * `timeToLiveMillis` is above zero; `Infinity` does not expire.
  *
@@ -699,32 +684,50 @@ export class CacheBackend extends Context.Service<CacheBackend, {
 }>()("effect-lock/CacheBackend") {}
 
 /**
- * Makes the `get` of a store from how its driver reads.
+ * How a driver begins an operation: it calls `resume` once with the answer,
+ * whoever still waits for it, and may do so at once. What it returns is called
+ * if nobody waits any more.
+ *
+ * @see {@link makeCall}
+ * @category models
+ * @since 0.1.0
+ */
+export type Begin<A, E = CacheBackendError> = (
+  resume: (answer: Effect.Effect<A, E>) => void,
+  context: Context.Context<never>
+) => () => void
+
+/**
+ * Makes an operation of a store out of how its driver begins it.
  *
  * **When to use**
  *
- * Use it where a driver answers by a callback or a promise: a memo then reads
- * what it has read before in no fiber but its caller's. Nothing else is different
- * from an `Effect.callback`.
+ * Use it where a driver answers by a callback or a promise: the library then
+ * gives the operation its time limit in no fiber but the caller's. An answer that
+ * is an `Exit` is the fastest; any other effect is run first. Nothing else is
+ * different from an `Effect.callback`.
  *
  * **Example** (Reading from a map)
  *
  * ```ts
  * import * as Effect from "effect/Effect"
  * import * as Exit from "effect/Exit"
- * import * as Option from "effect/Option"
- * import { makeGet, type Value } from "effect-lock/CacheBackend"
+ * import { makeCall } from "effect-lock/CacheBackend"
  *
- * const stored = new Map<string, Value>([["k", { bytes: new Uint8Array(3), version: 1 }]])
- * const get = makeGet((key, done) => done(Exit.succeed(Option.fromUndefinedOr(stored.get(key)))))
+ * const stored = new Map([["k", 1]])
+ * const get = (key: string) =>
+ *   makeCall<number | undefined>((resume) => {
+ *     resume(Exit.succeed(stored.get(key)))
+ *     return () => {}
+ *   })
  *
- * console.log(Option.isSome(await Effect.runPromise(get("k")))) // => true
+ * console.log(await Effect.runPromise(get("k"))) // => 1
  * ```
  *
  * @category constructors
  * @since 0.1.0
  */
-export const makeGet: (read: Read) => Values["get"] = Reading.get
+export const makeCall: <A, E = CacheBackendError>(begin: Begin<A, E>) => Effect.Effect<A, E> = Call.make
 
 /**
  * Makes the service out of the operations of a store.
@@ -818,7 +821,7 @@ export const make = Effect.fnUntraced(function*(options: {
       revoke: (key, graceMillis) => limited("revoke", leases.revoke(key, graceMillis))
     },
     values: {
-      get: Reading.limited((key) => limited("get", values.get(key)), values.get, { name, timeLimitMillis }),
+      get: (key) => limited("get", values.get(key)),
       getMany: (keys) => limited("getMany", values.getMany(keys)),
       set: (key, bytes, timeToLive) => limited("set", values.set(key, bytes, timeToLive)),
       remove: (key) => limited("remove", values.remove(key)),

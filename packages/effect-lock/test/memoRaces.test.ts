@@ -1,6 +1,6 @@
 /** What once broke a memo, each by the smallest schedule that shows it. */
 import { assert, describe, it } from "@effect/vitest"
-import { CacheBackend, combine, make as makeBackend, makeGet, type Read } from "effect-lock/CacheBackend"
+import { CacheBackend, combine, make as makeBackend, makeCall, type Value } from "effect-lock/CacheBackend"
 import type { CacheBackendError, LockTimeout } from "effect-lock/LockError"
 import * as Lock from "effect-lock/Lock"
 import * as Memo from "effect-lock/Memo"
@@ -848,7 +848,7 @@ describe("Memo, races", () => {
       assert.deepStrictEqual(errors.map(String), ["Error: on purpose"])
     }).pipe(Effect.provide(MemoryLayer)))
 
-  it.effect.each(["an effect", "a plain function"])(
+  it.effect.each(["an effect", "a call"])(
     "a value that was seen is read plainly, by %s; a silent store costs that one time limit, and who is hasty none",
     (kind) =>
       Effect.gen(function*() {
@@ -858,14 +858,18 @@ describe("Memo, races", () => {
         const counted = <A>(what: string, call: Effect.Effect<A, CacheBackendError>) =>
           Effect.suspend(() => (asked.push(what), isSilent ? Effect.never : call))
         const get = (key: string) => counted("get", values.get(key))
-        const context = yield* Effect.context<never>()
-        const read: Read = (key, done) => void Effect.runForkWith(context)(get(key)).addObserver(done)
+        const call = (key: string) =>
+          makeCall<Option.Option<Value>>((resume, context) => {
+            const fiber = Effect.runForkWith(context)(get(key))
+            fiber.addObserver(resume)
+            return () => fiber.interruptUnsafe()
+          })
         const service = yield* makeBackend({
           name: "slow",
           capabilities,
           timeLimit: "1 second",
           leases,
-          values: { ...values, get: kind === "an effect" ? get : makeGet(read) },
+          values: { ...values, get: kind === "an effect" ? get : call },
           lookups: {
             ...lookups,
             getOrAcquire: (request) => counted("getOrAcquire", lookups.getOrAcquire(request))
@@ -907,16 +911,17 @@ describe("Memo, races", () => {
     Effect.gen(function*() {
       const { capabilities, leases, lookups, values } = yield* CacheBackend
       let isSilent = false
-      const context = yield* Effect.context<never>()
-      const read: Read = (key, done) => {
-        if (!isSilent) Effect.runForkWith(context)(values.get(key)).addObserver(done)
-      }
+      const get = (key: string) =>
+        makeCall<Option.Option<Value>>((resume) => {
+          if (!isSilent) resume(values.get(key))
+          return () => {}
+        })
       const store = yield* makeBackend({
         name: "store",
         capabilities,
         timeLimit: "1 second",
         leases,
-        values: { ...values, get: makeGet(read) },
+        values: { ...values, get },
         lookups
       })
       const layer = Layer.succeed(CacheBackend, store)
@@ -967,15 +972,17 @@ describe("Memo, races", () => {
     Effect.gen(function*() {
       const { capabilities, leases, lookups, values } = yield* CacheBackend
       let answer = () => {}
-      const read: Read = (_, done) => {
-        answer = () => done(Exit.succeed(Option.none()))
-      }
+      const get = () =>
+        makeCall<Option.Option<Value>>((resume) => {
+          answer = () => resume(Exit.succeed(Option.none()))
+          return () => {}
+        })
       const service = yield* makeBackend({
         name: "test",
         capabilities,
         timeLimit: "1 second",
         leases,
-        values: { ...values, get: makeGet(read) },
+        values: { ...values, get },
         lookups
       })
       let caller: Fiber.Fiber<string> | undefined

@@ -1,9 +1,12 @@
 /** The leases of the store in the memory. */
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import { constVoid } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Backend from "../CacheBackend.ts"
 import type { Holder } from "../Holder.ts"
-import { at, type Dispatcher, inTime } from "./memoryStep.ts"
+import * as Call from "./call.ts"
+import { type After, at, inTime } from "./memoryStep.ts"
 
 interface Owner {
   readonly token: string
@@ -39,8 +42,8 @@ export const makeLeases = (nextFence: () => number) => {
   const hearers = new Set<(token: string, notice: Backend.Notice) => void>()
 
   // Not at once, but when this step is over, as in any other store.
-  const notify = ({ token }: Owner, notice: Backend.Notice, dispatcher: Dispatcher) => {
-    for (const hear of hearers) dispatcher.scheduleTask(() => hear(token, notice), 0)
+  const notify = ({ token }: Owner, notice: Backend.Notice, after: After) => {
+    for (const hear of hearers) after(() => hear(token, notice))
   }
 
   const ownerOf = (place: Place | undefined, now: number): Owner | undefined => {
@@ -62,12 +65,12 @@ export const makeLeases = (nextFence: () => number) => {
 
   const drop = (token: string) => mailboxes.delete(token)
 
-  const tell = (token: string, turn: Backend.Turn, dispatcher: Dispatcher) => {
+  const tell = (token: string, turn: Backend.Turn, after: After) => {
     const mailbox = mailboxes.get(token)
     if (mailbox === undefined) return
     mailbox.turn = turn
     // Not at once: a long queue of short programs would run nested in one another, and overflow the stack.
-    dispatcher.scheduleTask(() => mailbox.wake(), 0)
+    after(() => mailbox.wake())
   }
 
   /** The first live ticket; dead ones before it are dropped. */
@@ -80,7 +83,7 @@ export const makeLeases = (nextFence: () => number) => {
     return undefined
   }
 
-  const handOver = (place: Place, [token, ticket]: [string, Ticket], now: number, dispatcher: Dispatcher): void => {
+  const handOver = (place: Place, [token, ticket]: [string, Ticket], now: number, after: After): void => {
     const { fencingToken } = grant(place, token, ticket, now)
     const turn = {
       _tag: "HandedOver",
@@ -88,13 +91,13 @@ export const makeLeases = (nextFence: () => number) => {
       remainingMillis: ticket.leaseMillis,
       monotonicMillis: now
     } as const
-    tell(token, turn, dispatcher)
+    tell(token, turn, after)
   }
 
-  const free = (key: string, place: Place, now: number, dispatcher: Dispatcher): void => {
+  const free = (key: string, place: Place, now: number, after: After): void => {
     place.owner = undefined
     const next = first(place, now)
-    if (next !== undefined) handOver(place, next, now, dispatcher)
+    if (next !== undefined) handOver(place, next, now, after)
     else places.delete(key)
   }
 
@@ -134,17 +137,17 @@ export const makeLeases = (nextFence: () => number) => {
   const acquire = (
     { holder, key, leaseMillis, stealAfterMillis = Infinity, ticketMillis, token }: Backend.AcquireRequest,
     now: number,
-    dispatcher: Dispatcher
+    after: After
   ): Backend.Granted | Backend.Contended => {
     const place = open(key, now)
     let owner = ownerOf(place, now)
     if (owner !== undefined && owner.token !== token && now - owner.since >= stealAfterMillis) {
-      notify(owner, "Stolen", dispatcher)
+      notify(owner, "Stolen", after)
       owner = undefined
     }
     if (owner === undefined) {
       const next = first(place, now)
-      if (next !== undefined && next[0] !== token) handOver(place, next, now, dispatcher)
+      if (next !== undefined && next[0] !== token) handOver(place, next, now, after)
       else grant(place, token, { leaseMillis, holder }, now)
       owner = place.owner!
     }
@@ -162,7 +165,7 @@ export const makeLeases = (nextFence: () => number) => {
       const ticket = place.tickets.get(token)
       if (ticket !== undefined) ticket.expiresAt = now + ticketMillis
       else place.tickets.set(token, { leaseMillis, holder, expiresAt: now + ticketMillis })
-      if (!mailboxes.has(token)) mailboxes.set(token, { turn: undefined, wake: () => {} })
+      if (!mailboxes.has(token)) mailboxes.set(token, { turn: undefined, wake: constVoid })
     }
     return {
       _tag: "Contended",
@@ -187,20 +190,20 @@ export const makeLeases = (nextFence: () => number) => {
   }
 
   /** Frees the key of `token`, and tells all who wait for it the same. */
-  const settle = (key: string, bytes: Uint8Array, version: number, now: number, dispatcher: Dispatcher): void => {
+  const settle = (key: string, bytes: Uint8Array, version: number, now: number, after: After): void => {
     const place = places.get(key)
     for (const [token, ticket] of place?.tickets ?? []) {
       if (ticket.expiresAt <= now) continue
       const turn: Backend.Turn = version > 0 && bytes.length > Backend.LONGEST_TOLD
         ? { _tag: "TryAgain" }
         : { _tag: "Settled", bytes: new Uint8Array(bytes), version }
-      tell(token, turn, dispatcher)
+      tell(token, turn, after)
     }
     places.delete(key)
   }
 
   const leases: Backend.Leases = {
-    acquire: (request) => inTime("acquire", request, (now, dispatcher) => acquire(request, now, dispatcher)),
+    acquire: (request) => inTime("acquire", request, (now, after) => acquire(request, now, after)),
 
     acquireAll: (request) =>
       inTime("acquire", request, (now) => {
@@ -215,19 +218,19 @@ export const makeLeases = (nextFence: () => number) => {
       }),
 
     awaitTurn: (_key, token) =>
-      Effect.callback((resume) => {
+      Call.make((resume) => {
         const mailbox = mailboxes.get(token)
-        if (mailbox === undefined) return
+        if (mailbox === undefined) return constVoid
         const wake = mailbox.wake = () => {
           if (mailbox.turn === undefined) return
           drop(token)
-          resume(Effect.succeed(mailbox.turn))
+          resume(Exit.succeed(mailbox.turn))
         }
         wake()
-        return Effect.sync(() => {
+        return () => {
           // Interrupted, a wait may end only after the waiter's next has begun.
-          if (mailbox.wake === wake) mailbox.wake = () => {}
-        })
+          if (mailbox.wake === wake) mailbox.wake = constVoid
+        }
       }),
 
     renew: ({ key, leaseMillis, mode, token }) =>
@@ -259,22 +262,22 @@ export const makeLeases = (nextFence: () => number) => {
       }),
 
     release: (key, token) =>
-      at((now, dispatcher) => {
+      at((now, after) => {
         const place = places.get(key)
         const owner = ownerOf(place, now)
         if (place === undefined || owner?.token !== token) return notHeld(owner)
-        free(key, place, now, dispatcher)
+        free(key, place, now, after)
         return { _tag: "Released" }
       }),
 
     withdraw: (key, token) =>
-      at((now, dispatcher) => {
+      at((now, after) => {
         drop(token)
         const place = places.get(key)
         if (place === undefined) return
         place.tickets.delete(token)
         const owner = ownerOf(place, now)
-        if (owner === undefined || owner.token === token) free(key, place, now, dispatcher)
+        if (owner === undefined || owner.token === token) free(key, place, now, after)
       }),
 
     inspect: (key) => at((now) => Option.fromUndefinedOr(inspect(places.get(key), now))),
@@ -290,25 +293,25 @@ export const makeLeases = (nextFence: () => number) => {
       })),
 
     forceRelease: (key) =>
-      at((now, dispatcher) => {
+      at((now, after) => {
         const place = places.get(key)
         if (place === undefined) return false
         const owner = ownerOf(place, now)
-        if (owner !== undefined) notify(owner, "Vanished", dispatcher)
-        free(key, place, now, dispatcher)
+        if (owner !== undefined) notify(owner, "Vanished", after)
+        free(key, place, now, after)
         return owner !== undefined
       }),
 
     revoke: (key, graceMillis) =>
-      at((now, dispatcher) => {
+      at((now, after) => {
         const place = places.get(key)
         const owner = ownerOf(place, now)
         if (place === undefined || owner === undefined) return false
         owner.revokedAt = Math.min(owner.revokedAt, now + graceMillis)
         owner.expiresAt = Math.min(owner.expiresAt, owner.revokedAt)
-        notify(owner, "Revoked", dispatcher)
+        notify(owner, "Revoked", after)
         // Its lease may end sooner than they were told.
-        for (const token of place.tickets.keys()) tell(token, { _tag: "TryAgain" }, dispatcher)
+        for (const token of place.tickets.keys()) tell(token, { _tag: "TryAgain" }, after)
         return true
       }),
 
@@ -323,7 +326,7 @@ export const makeLeases = (nextFence: () => number) => {
     leases,
     acquire,
     settle,
-    release: (key: string, now: number, dispatcher: Dispatcher) => free(key, places.get(key)!, now, dispatcher),
+    release: (key: string, now: number, after: After) => free(key, places.get(key)!, now, after),
     ownerOf: (key: string, now: number) => ownerOf(places.get(key), now),
     notHeld
   }

@@ -22,24 +22,24 @@ export const makeLookups = (
 
   return {
     getOrAcquire: (request) =>
-      inTime("getOrAcquire", request, (now, dispatcher) => {
+      inTime("getOrAcquire", request, (now, after) => {
         const value = values.get(request.key, now)
         const version = versionOf(value)
         if (Option.isSome(value) && version > request.seen) return { _tag: "Found", ...value.value }
-        const answer = locks.acquire(request, now, dispatcher)
+        const answer = locks.acquire(request, now, after)
         return answer._tag === "Granted" ? { ...answer, version } : answer
       }),
 
     settle: ({ announce, bytes, expected, key, timeToLiveMillis, token }) =>
-      at((now, dispatcher) => {
+      at((now, after) => {
         const owner = locks.ownerOf(key, now)
         if (owner?.token !== token) return locks.notHeld(owner)
         if (versionOf(values.get(key, now)) > expected) {
-          locks.release(key, now, dispatcher)
+          locks.release(key, now, after)
           return { _tag: "Outdated" }
         }
         const version = timeToLiveMillis > 0 ? values.write(key, bytes, timeToLiveMillis, now) : 0
-        locks.settle(key, bytes, version, now, dispatcher)
+        locks.settle(key, bytes, version, now, after)
         tell(key, version, announce)
         return { _tag: "Settled", version }
       }),

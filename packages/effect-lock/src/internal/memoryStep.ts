@@ -1,16 +1,29 @@
 /** One atomic operation of the store in the memory: a step of the fiber that asks, which nothing can come between. */
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import type * as Scheduler from "effect/Scheduler"
+import * as Exit from "effect/Exit"
+import { constVoid } from "effect/Function"
+import * as Scheduler from "effect/Scheduler"
 import { CacheBackendError } from "../LockError.ts"
+import * as Call from "./call.ts"
 
-export type Dispatcher = Scheduler.SchedulerDispatcher
+/** Does something when this step is over. */
+export type After = (task: () => void) => void
 
 /** Runs one atomic operation at the present moment, in milliseconds of the monotonic clock. */
-export const at = <A>(f: (now: number, dispatcher: Dispatcher) => A): Effect.Effect<A> =>
-  Effect.withFiber((fiber) => {
-    const clock = fiber.getRef(Clock.Clock)
-    return Effect.succeed(f(Number(clock.monotonicTimeNanosUnsafe()) / 1e6, fiber.currentDispatcher))
+export const at = <A>(f: (now: number, after: After) => A): Effect.Effect<A> =>
+  Call.make((resume, context) => {
+    const clock = Context.get(context, Clock.Clock)
+    resume(
+      Exit.succeed(
+        f(
+          Number(clock.monotonicTimeNanosUnsafe()) / 1e6,
+          (task) => Context.get(context, Scheduler.Scheduler).makeDispatcher().scheduleTask(task, 0)
+        )
+      )
+    )
+    return constVoid
   })
 
 // Nothing here takes time; whoever stands between may have taken too much of it.
@@ -29,5 +42,5 @@ const tooLate = (operation: string) =>
 export const inTime = <A>(
   operation: string,
   request: { readonly withinMillis: number },
-  f: (now: number, dispatcher: Dispatcher) => A
+  f: (now: number, after: After) => A
 ) => request.withinMillis > 0 ? at(f) : tooLate(operation)

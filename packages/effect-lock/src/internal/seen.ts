@@ -16,12 +16,12 @@ import * as Option from "effect/Option"
 import type { CacheBackend } from "../CacheBackend.ts"
 import type { CacheBackendError, LockTimeout } from "../LockError.ts"
 import { type Loaded, noteFailure, type Plan, type Target } from "./computing.ts"
+import * as Call from "./call.ts"
 import * as Deadline from "./deadline.ts"
 import type * as Envelope from "./envelope.ts"
 import * as Flights from "./flights.ts"
 import * as Lookup from "./lookup.ts"
 import * as Outage from "./outage.ts"
-import * as Reading from "./reading.ts"
 import * as Stored from "./stored.ts"
 import * as Tenure from "./tenure.ts"
 
@@ -71,7 +71,7 @@ export const begin = <K, A, E, R>(
   }
 
   let stop: Effect.Effect<void> | undefined
-  const stopReading = Reading.start(backend, context, name, (exit) => {
+  const stopReading = Call.begin(backend.values.get(name), context, (exit) => {
     if (Exit.isSuccess(exit) && Option.isSome(exit.value)) {
       const { bytes, version } = exit.value.value
       let ready: Loaded<A, E> | undefined

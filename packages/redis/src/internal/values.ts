@@ -5,7 +5,7 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
-import { makeGet, type Value, type Values } from "effect-lock/CacheBackend"
+import { makeCall, type Value, type Values } from "effect-lock/CacheBackend"
 import type { Connection } from "./connection.ts"
 import { toMillis } from "./requests.ts"
 import type { Names } from "./names.ts"
@@ -34,11 +34,12 @@ export const make = ({ call, client, exchange, run, send }: Connection, names: N
   const nameOf = (key: string) => names.entry("value", names.escape(key))
 
   return {
-    get: makeGet((key, done) =>
-      void exchange("get", () => send("get", [nameOf(key)]), (exit, code) =>
-        // What is no text is a miss too.
-        done(code === "WRONGTYPE" ? Exit.succeed(Option.none()) : Exit.map(exit, optional)))
-    ),
+    get: (key) =>
+      makeCall((resume) =>
+        exchange("get", () => send("get", [nameOf(key)]), (exit, code) =>
+          // What is no text is a miss too.
+          resume(code === "WRONGTYPE" ? Exit.succeed(Option.none()) : Exit.map(exit, optional)))
+      ),
 
     getMany: (keys) =>
       keys.length === 0
