@@ -157,7 +157,10 @@ describe("building", () => {
           const { leases, values } = yield* Support.open(server)
           const owner = request("k")
           const [first, second] = [Support.queued("k"), Support.queued("k")]
-          for (const each of [owner, first, first, second]) yield* leases.acquire(each)
+          yield* leases.acquire(owner)
+          // Of another process, which is told by a message.
+          const other = yield* Support.open(server)
+          for (const each of [first, first, second]) yield* other.leases.acquire(each)
           yield* leases.renew({ ...owner, mode: "extend" })
           yield* leases.renew({ ...owner, leaseMillis: Infinity, mode: "extend" })
           yield* leases.release("k", owner.token)

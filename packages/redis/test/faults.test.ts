@@ -215,6 +215,24 @@ describe("a client that somebody else keeps in a transaction", () => {
 })
 
 describe("waiting", () => {
+  it.live("who was handed the lock by a reply that got lost looks again as soon as there is a connection", () =>
+    Effect.gen(function*() {
+      const server = yield* Support.start()
+      const proxy = yield* meddler(server.port)
+      const { leases } = yield* Support.open(at(server, proxy.port))
+      const [owner, waiter] = [request("k"), queued("k")]
+      yield* leases.acquire(owner)
+      yield* leases.acquire(waiter)
+      // So that the server knows the script, and the lost reply is the one that counts.
+      yield* leases.release("warm", "up")
+      yield* proxy.arm("loseReply", owner.token)
+      const released = yield* Effect.flip(leases.release("k", owner.token))
+      assert.deepInclude(released, { _tag: "CacheBackendError", outcome: "Unknown" })
+      const turn = yield* Effect.timeout(leases.awaitTurn("k", waiter.token), "5 seconds")
+      assert.strictEqual(turn._tag, "TryAgain")
+      assert.strictEqual((yield* leases.acquire(waiter))._tag, "Granted")
+    }))
+
   it.live("a process that is gone blocks nobody, though somebody else listens to everything", () =>
     Effect.gen(function*() {
       const server = yield* Support.start()

@@ -83,6 +83,28 @@ describe("waiting", () => {
       assert.deepStrictEqual(lines.map((line) => line.split(" ")[0]), ["evalsha", "evalsha"])
     }))
 
+  it.live("who waits in the process of the holder is told by the reply alone, also where nobody waits for that", () =>
+    Effect.gen(function*() {
+      const server = yield* Support.start()
+      const { leases } = yield* Support.open(server)
+      for (const leaves of [false, true]) {
+        const [owner, waiter] = [request("k"), queued("k", { leaseMillis: 5000 })]
+        yield* leases.acquire(owner)
+        yield* leases.acquire(waiter)
+        const sentAt = Number(process.hrtime.bigint()) / 1e6
+        const releasing = yield* Effect.forkChild(leases.release("k", owner.token), { startImmediately: true })
+        if (leaves) yield* Fiber.interrupt(releasing)
+        const turn = handedOver(yield* soon(leases.awaitTurn("k", waiter.token)))
+        assert.strictEqual(turn.remainingMillis, 5000)
+        // Granted after it was asked to be released, whatever is known of the server's clock.
+        assert.isTrue(turn.monotonicMillis >= sentAt && turn.monotonicMillis < sentAt + 50)
+        if (!leaves) assert.deepStrictEqual(yield* Fiber.join(releasing), { _tag: "Released" })
+        assert.deepInclude(yield* leases.acquire(waiter), { _tag: "Granted", fencingToken: turn.fencingToken })
+        yield* leases.release("k", waiter.token)
+      }
+      assert.notInclude(String(yield* send(server, "INFO", "commandstats")), "cmdstat_publish")
+    }))
+
   it.live("a repeated request keeps the place, and a newcomer does not pass", () =>
     Effect.gen(function*() {
       const server = yield* Support.start()

@@ -6,6 +6,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { LazyArg } from "effect/Function"
+import { makeCall } from "effect-lock/CacheBackend"
 import type { CacheBackendError } from "effect-lock/LockError"
 import { Command } from "ioredis"
 import { codeOf, type Failure, notSent } from "./failure.ts"
@@ -38,6 +39,14 @@ export interface Connection {
   ) => LazyArg<void>
   /** Sends a command whose reply is in bytes, with all others of this turn: the methods of the client decode replies as text. */
   readonly send: (name: string, args: Array<string | Buffer>) => Promise<unknown>
+  /** Runs a script outside of any effect, as `exchange` does; its reply is in bytes. */
+  readonly ask: (
+    operation: string,
+    script: Script,
+    keys: ReadonlyArray<string>,
+    args: ReadonlyArray<string | Buffer>,
+    done: (exit: Exit.Exit<Buffer, CacheBackendError>) => void
+  ) => LazyArg<void>
   /** Runs a script; each replies one text. */
   readonly run: (
     operation: string,
@@ -45,8 +54,6 @@ export interface Connection {
     keys: ReadonlyArray<string>,
     args: ReadonlyArray<string | Buffer>
   ) => Effect.Effect<string, CacheBackendError>
-  /** The same, for a reply that is not all text. */
-  readonly runBytes: (...request: Parameters<Connection["run"]>) => Effect.Effect<Buffer, CacheBackendError>
   /**
    * Runs a script sent whole: it is done even if no reply comes back, where a
    * digest that the server does not know needs one.
@@ -101,8 +108,7 @@ export const make = Effect.fnUntraced(function*(client: Client, failure: Failure
     return leave
   }
 
-  const call: Connection["call"] = (operation, send) =>
-    Effect.callback((resume) => Effect.sync(exchange(operation, send, resume)))
+  const call: Connection["call"] = (operation, send) => makeCall((resume) => exchange(operation, send, resume))
 
   // What is sent in one turn leaves in one write: a system call costs more than all else about a command. But who is alone
   // does not wait for the end of the turn.
@@ -135,17 +141,17 @@ export const make = Effect.fnUntraced(function*(client: Client, failure: Failure
     args: ReadonlyArray<string | Buffer>
   ) => send(command, [script, String(keys.length), ...keys, ...args])
 
-  const runBytes: Connection["runBytes"] = (operation, script, keys, args) =>
-    call(operation, (isWanted) =>
+  const ask: Connection["ask"] = (operation, script, keys, args, done) =>
+    exchange(operation, (isWanted) =>
       sendScript("evalsha", script.sha1, keys, args).then(toBytes, (cause: unknown) => {
         // Whoever has left has withdrawn already; sent now, it would come after the withdrawal. And what it says of the
         // server is true of this connection only.
         if (codeOf(cause) === "NOSCRIPT" && isWanted()) return sendScript("eval", script.lua, keys, args).then(toBytes)
         throw cause
-      }))
+      }), done)
 
   const run: Connection["run"] = (operation, script, keys, args) =>
-    Effect.map(runBytes(operation, script, keys, args), String)
+    makeCall((resume) => ask(operation, script, keys, args, (exit) => resume(Exit.map(exit, String))))
 
   const runWhole: Connection["run"] = (operation, script, keys, args) =>
     call(operation, () => client.eval(script.lua, keys.length, ...keys, ...args).then(String))
@@ -167,8 +173,8 @@ export const make = Effect.fnUntraced(function*(client: Client, failure: Failure
     call,
     exchange,
     send,
+    ask,
     run,
-    runBytes,
     runWhole
   } satisfies Connection
 })

@@ -34,8 +34,8 @@ export interface Gate {
   readonly identify: (operation: string) => Effect.Effect<Args, CacheBackendError>
   /** The error of an operation that was refused until `untilMicros`, in server time. */
   readonly refuse: (operation: string, micros: number, untilMicros: number) => Effect.Effect<never, CacheBackendError>
-  /** Says once that a lease is longer than what is guarded. */
-  readonly checkLease: (leaseMillis: number) => Effect.Effect<void>
+  /** Once, where a lease is longer than what is guarded, what says so. */
+  readonly checkLease: (leaseMillis: number) => Effect.Effect<void> | undefined
 }
 
 interface Known {
@@ -150,7 +150,7 @@ export const make = Effect.fnUntraced(function*(
         Effect.fail(failure(operation, new StoreForgot(seconds(untilMicros - micros))))
       ),
     checkLease: (leaseMillis) => {
-      if (isLeaseChecked || leaseMillis <= guardMillis) return Effect.void
+      if (isLeaseChecked || leaseMillis <= guardMillis) return undefined
       isLeaseChecked = true
       return Effect.annotateLogs(
         Effect.logWarning(

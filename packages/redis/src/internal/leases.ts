@@ -3,9 +3,19 @@
  * the contract.
  */
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import { constUndefined } from "effect/Function"
 import * as Option from "effect/Option"
-import type { Granted, Inspected, Leases, NotHeld, Page, Released, Renewed } from "effect-lock/CacheBackend"
+import {
+  type Granted,
+  type Inspected,
+  type Leases,
+  makeCall,
+  type NotHeld,
+  type Page,
+  type Released,
+  type Renewed
+} from "effect-lock/CacheBackend"
 import * as Holder from "effect-lock/Holder"
 import type { CacheBackendError } from "effect-lock/LockError"
 import type { Connection } from "./connection.ts"
@@ -19,6 +29,8 @@ const nothingMore = { keys: [], args: [] }
 // How many keys of the server one page looks at, locks or not.
 const PAGE = 250
 
+const released = Exit.succeed({ _tag: "Released" } as const)
+
 const isForeign = ({ outcome, retryable }: CacheBackendError) => outcome === "Rejected" && !retryable
 
 export const make = (
@@ -29,11 +41,19 @@ export const make = (
 ): Leases => {
   const { keyPrefix = "" } = connection.client.options
   const release = (operation: string, key: string, token: string) =>
-    Effect.flatMap(
-      identified(operation, (args) => run(operation, Scripts.release, key, token, ...args)),
-      (tag): Effect.Effect<Released | NotHeld, CacheBackendError> =>
-        tag === "released" ? Effect.succeed({ _tag: "Released" }) : notHeld(operation, tag)
-    )
+    identified(operation, (args) =>
+      makeCall<Released | NotHeld>((resume) => {
+        const escaped = names.escape(key)
+        const sentAt = connection.now()
+        const request = [token, ...args, subscriber.channel]
+        return connection.ask(operation, Scripts.release, keysOf(escaped), request, (exit) => {
+          if (Exit.isFailure(exit)) return resume(Exit.failCause(exit.cause))
+          const [tag, ...handed] = exit.value.toString().split(" ")
+          // First, and also where nobody waits for this any more: nothing else tells the next.
+          if (handed.length > 0) subscriber.hear(escaped, handed, sentAt)
+          resume(tag === "released" ? released : notHeld(operation, tag))
+        })
+      }))
 
   const run = (operation: string, script: Scripts.Script, key: string, ...args: ReadonlyArray<string>) =>
     connection.run(operation, script, keysOf(names.escape(key)), args)

@@ -3,7 +3,16 @@
  * as words, and the requests that may grant a lock.
  */
 import * as Effect from "effect/Effect"
-import type { AcquireRequest, Contended, GrantedLookup, NotHeld } from "effect-lock/CacheBackend"
+import * as Exit from "effect/Exit"
+import { constVoid } from "effect/Function"
+import {
+  type AcquireRequest,
+  type Begin,
+  type Contended,
+  type GrantedLookup,
+  makeCall,
+  type NotHeld
+} from "effect-lock/CacheBackend"
 import * as Holder from "effect-lock/Holder"
 import { type CacheBackendError, InvalidOption } from "effect-lock/LockError"
 import type { Connection } from "./connection.ts"
@@ -87,9 +96,10 @@ export const make = (
     Effect.fail(failure(operation, new Error("a reply that no script gives")))
 
   const identified: Requests["identified"] = (operation, send) =>
-    Effect.suspend(() => {
+    makeCall((resume) => {
       const args = gate.args()
-      return args === undefined ? Effect.flatMap(gate.identify(operation), send) : send(args)
+      resume(args === undefined ? Effect.flatMap(gate.identify(operation), send) : send(args))
+      return constVoid
     })
 
   return {
@@ -130,7 +140,7 @@ export const make = (
       more: { readonly keys: ReadonlyArray<string>; readonly args: ReadonlyArray<string> },
       instead: (reply: Buffer) => A | undefined
     ) =>
-      Effect.suspend((): Effect.Effect<GrantedLookup | Contended | A, CacheBackendError> => {
+      makeCall<GrantedLookup | Contended | A>((begun, context) => {
         const { key, stealAfterMillis = Infinity, ticketMillis, token, withinMillis } = request
         checkToken(token)
         const escaped = names.escape(key)
@@ -142,11 +152,23 @@ export const make = (
         // Opened before the request leaves: a turn may come before its answer.
         const opened = ticketMillis > 0 && subscriber.open(escaped, token)
 
-        const attempt = (left: number): Effect.Effect<GrantedLookup | Contended | A, CacheBackendError> => {
+        // A definite refusal of the first request leaves no ticket, so nothing will come.
+        const failed = <B>(error: Effect.Effect<B, CacheBackendError>) =>
+          opened
+            ? Effect.tapError(
+              error,
+              ({ outcome }) => outcome === "Unknown" ? Effect.void : Effect.sync(() => subscriber.close(escaped, token))
+            )
+            : error
+
+        const attempt = (left: number): Begin<GrantedLookup | Contended | A> => (resume) => {
           const now = connection.now()
           const gateArgs = gate.args()
           const sample = connection.sample()
-          if (gateArgs === undefined || sample === undefined) return Effect.fail(failure(operation, new Error(notSent)))
+          if (gateArgs === undefined || sample === undefined) {
+            resume(failed(Exit.fail(failure(operation, new Error(notSent)))))
+            return constVoid
+          }
           const args = [
             token,
             toMillis(request.leaseMillis),
@@ -158,58 +180,67 @@ export const make = (
             ...more.args,
             ...stealArgs
           ]
-          return Effect.flatMap(connection.runBytes(operation, script, keys, args), (reply) => {
-            const other = instead(reply)
-            if (other !== undefined) {
-              if (opened) subscriber.close(escaped, token)
-              return Effect.succeed(other)
-            }
-            const [tag, micros, first, second, third, rest = ""] = words(reply.toString(), 5)
-            if (tag !== "granted" && tag !== "contended" && tag !== "late" && tag !== "closed") {
-              return strange(operation)
-            }
-            connection.observe(now, Number(micros))
-            if (tag === "granted") {
-              subscriber.close(escaped, token)
-              return Effect.succeed({
-                _tag: "Granted",
-                fencingToken: Number(first),
-                remainingMillis: fromMillis(second),
-                version: Number(third)
-              })
-            }
-            if (tag === "contended") {
-              let holder: Contended["holder"] | undefined
-              return Effect.succeed({
-                _tag: "Contended",
-                remainingMillis: fromMillis(first),
-                queuedAhead: Number(second),
-                heldMillis: Number(third),
-                // Read when somebody asks for it, which is seldom, and once for all who do.
-                get holder() {
-                  return holder ??= Holder.fromText(rest)
-                }
-              })
-            }
-            if (tag === "closed") return gate.refuse("acquire", Number(micros), Number(first))
-            // Late by an estimate that is old; the reply brought a better one.
-            return left > 1 && connection.now() < until
-              ? attempt(left - 1)
-              : Effect.fail(failure(operation, new TooLate()))
+          let isOver = false
+          const leave = connection.ask(operation, script, keys, args, (exit) => {
+            // A reply that comes after its caller has left must not close the mailbox of what the same token asks now.
+            if (isOver) return
+            resume(Exit.isSuccess(exit) ? read(exit.value, now, left) : failed(Exit.failCause(exit.cause)))
           })
+          return () => {
+            isOver = true
+            leave()
+          }
         }
 
-        const answer = Effect.andThen(
-          gate.checkLease(request.leaseMillis),
-          identified(operation, () => attempt(LATE))
-        )
-        // A definite refusal of the first request leaves no ticket, so nothing will come.
-        return opened
-          ? Effect.tapError(
-            answer,
-            (error) => error.outcome === "Unknown" ? Effect.void : Effect.sync(() => subscriber.close(escaped, token))
-          )
-          : answer
+        const read = (
+          reply: Buffer,
+          sentAt: number,
+          left: number
+        ): Effect.Effect<GrantedLookup | Contended | A, CacheBackendError> => {
+          const other = instead(reply)
+          if (other !== undefined) {
+            if (opened) subscriber.close(escaped, token)
+            return Exit.succeed(other)
+          }
+          const [tag, micros, first, second, third, rest = ""] = words(reply.toString(), 5)
+          if (tag !== "granted" && tag !== "contended" && tag !== "late" && tag !== "closed") {
+            return failed(strange(operation))
+          }
+          connection.observe(sentAt, Number(micros))
+          if (tag === "granted") {
+            subscriber.close(escaped, token)
+            return Exit.succeed({
+              _tag: "Granted",
+              fencingToken: Number(first),
+              remainingMillis: fromMillis(second),
+              version: Number(third)
+            })
+          }
+          if (tag === "contended") {
+            let holder: Contended["holder"] | undefined
+            return Exit.succeed({
+              _tag: "Contended",
+              remainingMillis: fromMillis(first),
+              queuedAhead: Number(second),
+              heldMillis: Number(third),
+              // Read when somebody asks for it, which is seldom, and once for all who do.
+              get holder() {
+                return holder ??= Holder.fromText(rest)
+              }
+            })
+          }
+          if (tag === "closed") return failed(gate.refuse("acquire", Number(micros), Number(first)))
+          // Late by an estimate that is old; the reply brought a better one.
+          return left > 1 && connection.now() < until
+            ? makeCall(attempt(left - 1))
+            : failed(Exit.fail(failure(operation, new TooLate())))
+        }
+
+        const warning = gate.checkLease(request.leaseMillis)
+        if (warning === undefined && gate.args() !== undefined) return attempt(LATE)(begun, context)
+        const ready = Effect.andThen(warning ?? Effect.void, failed(gate.identify(operation)))
+        begun(Effect.andThen(ready, makeCall(attempt(LATE))))
+        return constVoid
       })
   }
 }

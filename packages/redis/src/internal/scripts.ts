@@ -7,7 +7,7 @@ export interface Script {
 }
 
 export const acquire: Script = {
-  sha1: "de06e3560b2d8d22fbb53c3eb03c87b6a9864005",
+  sha1: "dd042f42f6f0643e736afac885fa496bfcc6c517",
   lua: `-- effect-lock acquire.lua
 local record = redis.call("GET", KEYS[1])
 local queue = redis.call("LRANGE", KEYS[3], 0, -1)
@@ -68,15 +68,17 @@ redis.call("DEL", KEYS[1])
 dropDead()
 owner = nil
 end
-local function handOver(me)
+local function handOver(me, near)
 free()
 for _, ticket in ipairs(waiting) do
 local message = table.concat({ticket.token, nextFence, ticket.lease, string.format("%.0f", now), KEYS[1]}, " ")
-local isHeard = ticket.token == me or
+local isNear = ticket.channel == near
+local isHeard = ticket.token == me or isNear or
 redis.call("PUBSUB", "NUMSUB", ticket.channel)[2] > 0 and redis.call("PUBLISH", ticket.channel, message) > 0
 if isHeard then
 if ticket.entry then redis.call("LREM", KEYS[3], 1, ticket.entry) end
-return grant(ticket.token, ticket.lease, ticket.holder)
+grant(ticket.token, ticket.lease, ticket.holder)
+return isNear and message
 end
 end
 end
@@ -323,7 +325,7 @@ return micros .. " " .. run .. " " .. string.format("%.0f", closed)`
 }
 
 export const getOrAcquire: Script = {
-  sha1: "42c143a83ea23ad89d7db45230206dcc95475e23",
+  sha1: "625b1e1186c31cb14368cd147d64876860269ff4",
   lua: `-- effect-lock getOrAcquire.lua
 local function versionOf(head)
 local version = tonumber(#head == 17 and string.match(head, "^(%d+):$") or "0")
@@ -394,15 +396,17 @@ redis.call("DEL", KEYS[1])
 dropDead()
 owner = nil
 end
-local function handOver(me)
+local function handOver(me, near)
 free()
 for _, ticket in ipairs(waiting) do
 local message = table.concat({ticket.token, nextFence, ticket.lease, string.format("%.0f", now), KEYS[1]}, " ")
-local isHeard = ticket.token == me or
+local isNear = ticket.channel == near
+local isHeard = ticket.token == me or isNear or
 redis.call("PUBSUB", "NUMSUB", ticket.channel)[2] > 0 and redis.call("PUBLISH", ticket.channel, message) > 0
 if isHeard then
 if ticket.entry then redis.call("LREM", KEYS[3], 1, ticket.entry) end
-return grant(ticket.token, ticket.lease, ticket.holder)
+grant(ticket.token, ticket.lease, ticket.holder)
+return isNear and message
 end
 end
 end
@@ -558,7 +562,7 @@ return "notified"`
 }
 
 export const release: Script = {
-  sha1: "41613ea4a454e63b1660e4f40c9718f359cde8bc",
+  sha1: "3dd85ea962e4212b9837f5b29b0fed625b074808",
   lua: `-- effect-lock release.lua
 local record = redis.call("GET", KEYS[1])
 local queue = redis.call("LRANGE", KEYS[3], 0, -1)
@@ -613,19 +617,21 @@ redis.call("DEL", KEYS[1])
 dropDead()
 owner = nil
 end
-local function handOver(me)
+local function handOver(me, near)
 free()
 for _, ticket in ipairs(waiting) do
 local message = table.concat({ticket.token, nextFence, ticket.lease, string.format("%.0f", now), KEYS[1]}, " ")
-local isHeard = ticket.token == me or
+local isNear = ticket.channel == near
+local isHeard = ticket.token == me or isNear or
 redis.call("PUBSUB", "NUMSUB", ticket.channel)[2] > 0 and redis.call("PUBLISH", ticket.channel, message) > 0
 if isHeard then
 if ticket.entry then redis.call("LREM", KEYS[3], 1, ticket.entry) end
-return grant(ticket.token, ticket.lease, ticket.holder)
+grant(ticket.token, ticket.lease, ticket.holder)
+return isNear and message
 end
 end
 end
-local mode, run, guard, known = unpack(ARGV, 2)
+local mode, run, guard, known = unpack(ARGV, 2, 5)
 local function gate(key, last)
 if mode == "off" then return 0 end
 local marker = redis.call("GET", key)
@@ -642,8 +648,9 @@ closed = math.max(closed, tonumber(known))
 local due = run .. " " .. string.format("%.0f", closed)
 return closed, due ~= marker and due
 end
-if (gate(KEYS[4], now) or math.huge) <= now then handOver() else free() end
-return "released"`
+local handed
+if (gate(KEYS[4], now) or math.huge) <= now then handed = handOver(nil, ARGV[6]) else free() end
+return handed and "released " .. handed or "released"`
 }
 
 export const renew: Script = {
@@ -750,7 +757,7 @@ return write(KEYS[1], versionOf(textOf("GETRANGE", KEYS[1], 0, 16)), ARGV[1], AR
 }
 
 export const settle: Script = {
-  sha1: "6d6d1b19207b4e89d3e16f37a58230b4911b77a0",
+  sha1: "0242fce3259bd726d3dd058ec1ced5a04f2b50c0",
   lua: `-- effect-lock settle.lua
 local record = redis.call("GET", KEYS[1])
 local queue = redis.call("LRANGE", KEYS[3], 0, -1)
@@ -801,15 +808,17 @@ redis.call("DEL", KEYS[1])
 dropDead()
 owner = nil
 end
-local function handOver(me)
+local function handOver(me, near)
 free()
 for _, ticket in ipairs(waiting) do
 local message = table.concat({ticket.token, nextFence, ticket.lease, string.format("%.0f", now), KEYS[1]}, " ")
-local isHeard = ticket.token == me or
+local isNear = ticket.channel == near
+local isHeard = ticket.token == me or isNear or
 redis.call("PUBSUB", "NUMSUB", ticket.channel)[2] > 0 and redis.call("PUBLISH", ticket.channel, message) > 0
 if isHeard then
 if ticket.entry then redis.call("LREM", KEYS[3], 1, ticket.entry) end
-return grant(ticket.token, ticket.lease, ticket.holder)
+grant(ticket.token, ticket.lease, ticket.holder)
+return isNear and message
 end
 end
 end
@@ -871,7 +880,7 @@ return "settled " .. version`
 }
 
 export const transfer: Script = {
-  sha1: "269a1ffce186af66a3920d0e790c497abab99ded",
+  sha1: "270adb236935ff1d87b7eaf87189fb3f0a10414a",
   lua: `-- effect-lock transfer.lua
 local record = redis.call("GET", KEYS[1])
 local queue = redis.call("LRANGE", KEYS[3], 0, -1)
@@ -920,15 +929,17 @@ redis.call("DEL", KEYS[1])
 dropDead()
 owner = nil
 end
-local function handOver(me)
+local function handOver(me, near)
 free()
 for _, ticket in ipairs(waiting) do
 local message = table.concat({ticket.token, nextFence, ticket.lease, string.format("%.0f", now), KEYS[1]}, " ")
-local isHeard = ticket.token == me or
+local isNear = ticket.channel == near
+local isHeard = ticket.token == me or isNear or
 redis.call("PUBSUB", "NUMSUB", ticket.channel)[2] > 0 and redis.call("PUBLISH", ticket.channel, message) > 0
 if isHeard then
 if ticket.entry then redis.call("LREM", KEYS[3], 1, ticket.entry) end
-return grant(ticket.token, ticket.lease, ticket.holder)
+grant(ticket.token, ticket.lease, ticket.holder)
+return isNear and message
 end
 end
 end
@@ -970,7 +981,7 @@ return "granted " .. micros .. " " .. fence .. " " .. redis.call("PTTL", KEYS[1]
 }
 
 export const withdraw: Script = {
-  sha1: "c27acc83c5c752b09448e31326d8b6ddb0797a7e",
+  sha1: "148108d46bc2d1d6fd18e023ba3b3f5f3d6cab28",
   lua: `-- effect-lock withdraw.lua
 local record = redis.call("GET", KEYS[1])
 local queue = redis.call("LRANGE", KEYS[3], 0, -1)
@@ -1019,15 +1030,17 @@ redis.call("DEL", KEYS[1])
 dropDead()
 owner = nil
 end
-local function handOver(me)
+local function handOver(me, near)
 free()
 for _, ticket in ipairs(waiting) do
 local message = table.concat({ticket.token, nextFence, ticket.lease, string.format("%.0f", now), KEYS[1]}, " ")
-local isHeard = ticket.token == me or
+local isNear = ticket.channel == near
+local isHeard = ticket.token == me or isNear or
 redis.call("PUBSUB", "NUMSUB", ticket.channel)[2] > 0 and redis.call("PUBLISH", ticket.channel, message) > 0
 if isHeard then
 if ticket.entry then redis.call("LREM", KEYS[3], 1, ticket.entry) end
-return grant(ticket.token, ticket.lease, ticket.holder)
+grant(ticket.token, ticket.lease, ticket.holder)
+return isNear and message
 end
 end
 end

@@ -13,8 +13,9 @@
  */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import { constVoid } from "effect/Function"
-import type { Leases, Turn } from "effect-lock/CacheBackend"
+import { type Leases, makeCall, type Turn } from "effect-lock/CacheBackend"
 import type * as Scope from "effect/Scope"
 import type { CacheBackendError } from "effect-lock/LockError"
 import { type Client, listen } from "./client.ts"
@@ -32,6 +33,8 @@ export interface Subscriber {
   /** Opens a mailbox, before the request that asks for a ticket is sent; answers whether there was none. */
   readonly open: (escaped: string, token: string) => boolean
   readonly close: (escaped: string, token: string) => void
+  /** A message that came with the answer to a request that was sent at `sentAt`. */
+  readonly hear: (escaped: string, message: ReadonlyArray<string>, sentAt: number) => void
   readonly awaitTurn: (escaped: string, token: string) => Effect.Effect<Turn>
   /** Calls `changed` with each announced key, and with `undefined` when announcements may have been lost. */
   readonly watch: (
@@ -66,9 +69,13 @@ export const make = Effect.fnUntraced(function*(
   }
 
   // What was said while nobody listened is lost, so everybody looks once.
+  const lookAll = () => {
+    for (const mailbox of mailboxes.values()) deliver(mailbox, { _tag: "TryAgain" })
+  }
+
   const onSubscribed = () => {
     Deferred.doneUnsafe(first, Effect.void)
-    for (const mailbox of mailboxes.values()) deliver(mailbox, { _tag: "TryAgain" })
+    lookAll()
   }
 
   // The driver loses a subscription that is sent before the connection is ready.
@@ -126,8 +133,18 @@ export const make = Effect.fnUntraced(function*(
     }
     if (fence === "look") return deliver(mailbox, { _tag: "TryAgain" })
     const sample = connection.sample()
+    handOver(mailbox, fence, lease, sample && ServerTime.before(sample, Number(micros), receivedAt), receivedAt)
+  }
+
+  /** Delivers a grant that was made no earlier than `monotonicMillis`. */
+  const handOver = (
+    mailbox: Mailbox,
+    fence: string | undefined,
+    lease: string | undefined,
+    monotonicMillis: number | undefined,
+    receivedAt: number
+  ) => {
     const remainingMillis = lease === "0" ? Infinity : Number(lease)
-    const monotonicMillis = sample && ServerTime.before(sample, Number(micros), receivedAt)
     // Where nothing bounds how long the message took, or an old sample only far too widely, another look says what is
     // left of the lease.
     deliver(
@@ -138,7 +155,14 @@ export const make = Effect.fnUntraced(function*(
     )
   }
 
+  const hear: Subscriber["hear"] = (escaped, [token = "", fence, lease], sentAt) => {
+    const mailbox = mailboxes.get(idOf(escaped, token))
+    if (mailbox !== undefined) handOver(mailbox, fence, lease, sentAt, connection.now())
+  }
+
   yield* listen(client, { ready: onReady, messageBuffer: onMessage })
+  // The replies that were under way are lost too.
+  yield* listen(connection.client, { ready: lookAll })
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
       mailboxes.clear()
@@ -150,6 +174,7 @@ export const make = Effect.fnUntraced(function*(
   return {
     channel,
     subscribed: Deferred.await(first),
+    hear,
     watch: (changed) =>
       Effect.asVoid(Effect.acquireRelease(
         Effect.sync(() => {
@@ -175,23 +200,23 @@ export const make = Effect.fnUntraced(function*(
     },
     close: (escaped, token) => void mailboxes.delete(idOf(escaped, token)),
     awaitTurn: (escaped, token) =>
-      Effect.callback((resume) => {
+      makeCall<Turn, never>((resume) => {
         const id = idOf(escaped, token)
         const mailbox = mailboxes.get(id)
-        if (mailbox === undefined) return
+        if (mailbox === undefined) return constVoid
         const wake = mailbox.wake = () => {
           const { turn } = mailbox
           if (turn === undefined) return
           mailbox.wake = constVoid
           mailbox.turn = undefined
           if (turn._tag !== "TryAgain") mailboxes.delete(id)
-          resume(Effect.succeed(turn))
+          resume(Exit.succeed(turn))
         }
         wake()
-        return Effect.sync(() => {
+        return () => {
           // Interrupted, a wait may end only after the waiter's next has begun.
           if (mailbox.wake === wake) mailbox.wake = constVoid
-        })
+        }
       })
   } satisfies Subscriber
 })

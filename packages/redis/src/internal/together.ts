@@ -77,7 +77,10 @@ export const make = (
           })
         }
 
-        return Effect.andThen(gate.checkLease(request.leaseMillis), identified(OPERATION, () => attempt(LATE)))
+        return Effect.andThen(
+          gate.checkLease(request.leaseMillis) ?? Effect.void,
+          identified(OPERATION, () => attempt(LATE))
+        )
       })
   }
 }

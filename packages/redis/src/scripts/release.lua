@@ -2,8 +2,9 @@
 -- has forgotten locks.
 --
 -- KEYS  1 lock  2 fence  3 queue  4 marker
--- ARGV  1 token  2-5 as the last four of acquire.lua
--- Reply "released", "stolen" or "vanished"
+-- ARGV  1 token  2-5 as the last four of acquire.lua  6 channel of the caller's process
+-- Reply "released", "stolen" or "vanished"; "released TOKEN FENCE LEASE MICROS KEY" when the next is of that process, which
+-- is then told by nothing else
 -- >>> shared/record.lua (written by scripts/codegen.mjs)
 -- Everything is read before anything is written, so that a key of a wrong type changes nothing.
 local record = redis.call("GET", KEYS[1])
@@ -70,24 +71,27 @@ local function free()
 end
 
 -- Frees the lock and, in the same step, gives it to the first live ticket whose process hears of it. A ticket that
--- nobody hears keeps its place, and its owner looks by itself. `me` is the caller's token and needs no message.
-local function handOver(me)
+-- nobody hears keeps its place, and its owner looks by itself. `me` is the caller's token, and `near` the channel of its
+-- process: those need no message. Returns what one that is near is told.
+local function handOver(me, near)
   -- Freed first: after one write the server refuses no other (full memory, read-only), so that nobody is told of a
   -- lock which is then not written.
   free()
   for _, ticket in ipairs(waiting) do
     local message = table.concat({ticket.token, nextFence, ticket.lease, string.format("%.0f", now), KEYS[1]}, " ")
+    local isNear = ticket.channel == near
     -- Who listens by a pattern, to everything perhaps, is counted by PUBLISH but is not the waiter.
-    local isHeard = ticket.token == me or
+    local isHeard = ticket.token == me or isNear or
       redis.call("PUBSUB", "NUMSUB", ticket.channel)[2] > 0 and redis.call("PUBLISH", ticket.channel, message) > 0
     if isHeard then
       if ticket.entry then redis.call("LREM", KEYS[3], 1, ticket.entry) end
-      return grant(ticket.token, ticket.lease, ticket.holder)
+      grant(ticket.token, ticket.lease, ticket.holder)
+      return isNear and message
     end
   end
 end
 -- <<< shared/hand-over.lua
-local mode, run, guard, known = unpack(ARGV, 2)
+local mode, run, guard, known = unpack(ARGV, 2, 5)
 -- >>> shared/gate.lua
 -- Until when, in server time, nothing is granted because holders of before may still believe in locks that the store
 -- has forgotten; 0 = nothing of the kind. And the marker to write, if it is to be another. The marker, "run until", says
@@ -111,5 +115,6 @@ local function gate(key, last)
   return closed, due ~= marker and due
 end
 -- <<< shared/gate.lua
-if (gate(KEYS[4], now) or math.huge) <= now then handOver() else free() end
-return "released"
+local handed
+if (gate(KEYS[4], now) or math.huge) <= now then handed = handOver(nil, ARGV[6]) else free() end
+return handed and "released " .. handed or "released"
