@@ -63,6 +63,9 @@ export interface Connection {
   readonly observe: (sentAt: number, serverMicros: number) => Sample
 }
 
+// How many commands leave in one write.
+const TOGETHER = 8
+
 const asBytes = { replyEncoding: null }
 
 // What is given to its constructor is flattened, which costs as much as all else in it.
@@ -110,16 +113,22 @@ export const make = Effect.fnUntraced(function*(client: Client, failure: Failure
 
   const call: Connection["call"] = (operation, send) => makeCall((resume) => exchange(operation, send, resume))
 
-  // What is sent in one turn leaves in one write: a system call costs more than all else about a command. But who is alone
-  // does not wait for the end of the turn.
-  let isCorked = false
+  // What is sent in one turn leaves in few writes: a system call costs more than all else about a command. But who is alone
+  // does not wait for the end of the turn, and the server begins while there is still more to send.
+  let corked = 0
   const cork = () => {
-    if (isCorked || client.commandQueue.length === 0) return
     const { stream } = client
-    isCorked = true
+    if (corked > 0) {
+      if (++corked <= TOGETHER) return
+      corked = 1
+      stream.uncork()
+      return stream.cork()
+    }
+    if (client.commandQueue.length === 0) return
+    corked = 1
     stream.cork()
     process.nextTick(() => {
-      isCorked = false
+      corked = 0
       stream.uncork()
     })
   }
