@@ -2,6 +2,8 @@
 import type { LockAdapter } from "./lock.ts"
 import { effectLock, effectLockMemory, effectLockPromises } from "./locks/effectLock.ts"
 import { floor } from "./locks/floor.ts"
+import { floorInFibers } from "./locks/floorInFibers.ts"
+import { ownScripts } from "./locks/ownScripts.ts"
 import { redisSemaphore } from "./locks/redisSemaphore.ts"
 import { redlock4 } from "./locks/redlock4.ts"
 import { redlock5 } from "./locks/redlock5.ts"
@@ -10,6 +12,8 @@ import { verrou } from "./locks/verrou.ts"
 
 export const locks: ReadonlyArray<LockAdapter> = [
   floor,
+  floorInFibers,
+  ownScripts,
   redlock4,
   redlock5,
   redisSemaphore,
