@@ -301,8 +301,8 @@ export const mutants: ReadonlyArray<Mutant> = [
     name: "keeps an interrupted waiter in the line",
     ...core(
       "internal/turnstile",
-      "onFailure: (cause) => {\n      line.waiters.delete(waiter)\n",
-      "onFailure: (cause) => {\n"
+      "(exit) => {\n      line.waiters.delete(waiter)\n",
+      "(exit) => {\n"
     ),
     killedBy: races(
       "the line of the process",
@@ -313,8 +313,8 @@ export const mutants: ReadonlyArray<Mutant> = [
     name: "drops the turn of a waiter that is interrupted as it gets it",
     ...core(
       "internal/turnstile",
-      "? Effect.andThen(leave(turnstile, key), Effect.failCause(cause))",
-      "? Effect.failCause(cause)"
+      "return Exit.isFailure(exit) && waiter.hasTurn ? leave(turnstile, waiter.asked.key) : undefined",
+      "return undefined"
     ),
     killedBy: others(
       "w3c/web-locks#34: an interrupt races a grant",

@@ -75,11 +75,13 @@ export interface Errand<A> {
 }
 
 /** What a caller makes of what came of it. */
-export interface Outcome<A, B, R> {
+export interface Outcome<A, B, C, R> {
   /** To be done while the next in line waits. */
   readonly withTurn: (attempt: Effect.Effect<Tenure.Tenure | Spared<A>, Failure>) => Effect.Effect<B, Failure, R>
   /** What it heard while it stood in line. */
   readonly heard: (value: A) => Effect.Effect<B, Failure, R>
+  /** To be done after all that. Nothing of it is there while it stands in line, where there may be very many. */
+  readonly after: (ended: Effect.Effect<B, Failure, R>, asked: Asked<A>) => Effect.Effect<C, Failure, R>
 }
 
 /**
@@ -87,25 +89,25 @@ export interface Outcome<A, B, R> {
  * turn, and passes the turn on. To be called in an uninterruptible region, with
  * its `restore`, in which the caller then arranges for the release.
  */
-export const run = <A, B, R>(
+export const run = <A, B, C, R>(
   backend: Backend,
   key: string,
   options: Resolved,
   clock: Clock.Clock,
   restore: Restore,
   errand: Errand<A>,
-  outcome: Outcome<A, B, R>
-): Effect.Effect<B, Failure, R> =>
+  outcome: Outcome<A, B, C, R>
+): Effect.Effect<C, Failure, R> =>
   Effect.suspend(() => {
     const asked = { backend, key, options, clock, restore, errand, start: Tenure.instant(clock) }
     // A single attempt waits for nobody, so it does not stand in line either.
-    if (options.waitMillis === 0) return outcome.withTurn(attempt(asked))
+    if (options.waitMillis === 0) return outcome.after(outcome.withTurn(attempt(asked)), asked)
     const turnstile = Turnstile.turnstileOf(backend)
     const line = turnstile.get(key)
     return line === undefined
-      ? takeTurn(asked, turnstile, Turnstile.open(turnstile, key), false, outcome)
+      ? outcome.after(takeTurn(asked, turnstile, Turnstile.open(turnstile, key), false, outcome), asked)
       // Joined in the step in which it was looked up: a line that is left by its last exists no more.
-      : queue(asked, turnstile, line, Turnstile.join(line, errand.listens, options.stealAfterMillis), outcome)
+      : queue(asked, turnstile, line, Turnstile.join(line, asked), outcome)
   })
 
 /** Runs the loop without standing in line. */
@@ -113,12 +115,12 @@ export const attempt = <A>(asked: Asked<A>, token?: string): Effect.Effect<Tenur
   loop(asked, Turnstile.makeLine(), false, token)
 
 /** Runs the loop as whoever has the turn. */
-const takeTurn = <A, B, R>(
+const takeTurn = <A, B, C, R>(
   asked: Asked<A>,
   turnstile: Turnstile.Turnstile,
   line: Turnstile.Line,
   answeredBefore: boolean,
-  { withTurn }: Outcome<A, B, R>
+  { withTurn }: Outcome<A, B, C, R>
 ): Effect.Effect<B, Failure, R> =>
   Effect.onExitPrimitive(
     withTurn(loop(asked, line, answeredBefore)),
@@ -126,33 +128,52 @@ const takeTurn = <A, B, R>(
   )
 
 /** Stands in line until it has the turn, or there is nothing to wait for any more. */
-const queue = <A, B, R>(
+const queue = <A, B, C, R>(
   asked: Asked<A>,
   turnstile: Turnstile.Turnstile,
   line: Turnstile.Line,
   waiter: Turnstile.Waiter,
-  outcome: Outcome<A, B, R>
-): Effect.Effect<B, Failure, R> => {
-  const { clock, errand, key, options, restore, start } = asked
+  outcome: Outcome<A, B, C, R>
+): Effect.Effect<C, Failure, R> => {
   const { answers } = line
-  // No generator: there may be very many who wait.
-  return Effect.flatMap(Turnstile.wait(turnstile, key, line, waiter, options.waitMillis, restore), (hasTurn) => {
-    if (hasTurn) return takeTurn(asked, turnstile, line, line.answers > answers, outcome)
-    const turn = waiter.result && errand.hear(waiter.result)
-    if (turn?._tag === "Spared") return outcome.heard(turn.value)
-    const trouble = line.answers === answers ? line.trouble : undefined
-    return trouble ?? timedOut(key, start, Tenure.instant(clock), line.owner.holder)
+  return Effect.flatMap(Turnstile.wait(turnstile, line, waiter), () => {
+    const waited = waiter.hasTurn
+      ? takeTurn(asked, turnstile, line, line.answers > answers, outcome)
+      : withoutTurn(asked, line, waiter, line.answers > answers, outcome)
+    return outcome.after(waited, asked)
   })
 }
 
+const withoutTurn = <A, B, C, R>(
+  { clock, errand, key, start }: Asked<A>,
+  line: Turnstile.Line,
+  { result }: Turnstile.Waiter,
+  answered: boolean,
+  { heard }: Outcome<A, B, C, R>
+): Effect.Effect<B, Failure, R> => {
+  const turn = result && errand.hear(result)
+  if (turn?._tag === "Spared") return heard(turn.value)
+  return giveUp({ answered, key, line, start }, Tenure.instant(clock))
+}
+
+/** What to make of the lock and nothing else. */
+export const theLockThen = <B>(
+  after: Outcome<never, Tenure.Tenure, B, never>["after"]
+): Outcome<never, Tenure.Tenure, B, never> => ({
+  withTurn: Effect.map((got) => "_tag" in got ? absurd(got.value) : got),
+  heard: absurd,
+  after
+})
+
 /** The lock and nothing else. */
-export const acquire = (
+export const acquire = <B>(
   backend: Backend,
   key: string,
   options: Resolved,
   clock: Clock.Clock,
-  restore: Restore
-): Effect.Effect<Tenure.Tenure, Failure> => run(backend, key, options, clock, restore, theLock, onlyTheLock)
+  restore: Restore,
+  outcome: Outcome<never, Tenure.Tenure, B, never>
+): Effect.Effect<B, Failure> => run(backend, key, options, clock, restore, theLock, outcome)
 
 export const theLock: Errand<never> = {
   ask: (request, { leases }) => leases.acquire(request),
@@ -161,11 +182,6 @@ export const theLock: Errand<never> = {
   isPatient: true,
   tell: () => Effect.void,
   isWorthHolding: Deadline.isWorthHolding
-}
-
-const onlyTheLock: Outcome<never, Tenure.Tenure, never> = {
-  withTurn: Effect.map((got) => "_tag" in got ? absurd(got.value) : got),
-  heard: absurd
 }
 
 /** What a caller asks for, from when it began. */
@@ -222,8 +238,10 @@ const abandon = <A>(self: Run<A>): Effect.Effect<void> => {
   return mayHoldSomething ? withdraw(backend, clock, key, token, lastsMillis, doubtUntil) : Effect.void
 }
 
-const giveUp = <A>({ answered, key, line, start }: Run<A>, now: Deadline.Instant): Failure =>
-  (answered ? undefined : line.trouble) ?? timedOut(key, start, now, line.owner.holder)
+const giveUp = (
+  { answered, key, line, start }: Pick<Run<unknown>, "answered" | "key" | "line" | "start">,
+  now: Deadline.Instant
+): Failure => (answered ? undefined : line.trouble) ?? timedOut(key, start, now, line.owner.holder)
 
 // A generator function made for each call would get a prototype and a hidden class of its own each time, which only a
 // full collection takes away, and all that it refers to with them.

@@ -172,11 +172,11 @@ export const ask = <A, E, R, K, B>(
       )
     })
 
-  const asked = Attempt.run(backend, name, { ...plan.lock, waitMillis }, clock, restore, errand, {
+  return Attempt.run(backend, name, { ...plan.lock, waitMillis }, clock, restore, errand, {
     withTurn: around,
-    heard: (value) => Effect.map(read(value), toDone)
+    heard: (value) => Effect.map(read(value), toDone),
+    after: Effect.flatMap((got) => "done" in got ? Effect.succeed(got.done) : use(got))
   })
-  return Effect.flatMap(asked, (got) => "done" in got ? Effect.succeed(got.done) : use(got))
 }
 
 const toDone = <A>(done: A) => ({ done })

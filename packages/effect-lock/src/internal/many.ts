@@ -16,6 +16,7 @@ import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { identity } from "effect/Function"
 import * as Option from "effect/Option"
 import type { CacheBackend, NoneGranted } from "../CacheBackend.ts"
 import type { CacheBackendError, LockDeadlock, LockTimeout } from "../LockError.ts"
@@ -42,6 +43,19 @@ export const giveBack = (backend: Backend, uses: ReadonlyArray<Use>): Effect.Eff
   // That one of them was lost meanwhile is of no interest any more.
   Effect.forEach(uses, ({ end }) => backend.inBackground(Effect.ignore(end)), { discard: true })
 
+/** A lock that is kept from now on, or why it was not got. */
+const keep = <E extends Failure>(
+  acquired: Effect.Effect<Tenure.Tenure, E>,
+  { key, options }: { readonly key: string; readonly options: Resolved }
+): Effect.Effect<Use, E> =>
+  Effect.flatMap(
+    Effect.tapError(acquired, (error) => Logs.refused(key, error, options.waitMillis > 0)),
+    (tenure) => hold(tenure)
+  )
+
+const kept = Attempt.theLockThen(keep)
+const asItIs = Attempt.theLockThen(identity)
+
 /** One lock, kept from now on. On behalf of one who holds others, it does not wait in a circle. */
 export const acquireOne = (
   backend: Backend,
@@ -51,19 +65,14 @@ export const acquireOne = (
   restore: Restore,
   held: ReadonlyArray<Tenure.Tenure>
 ): Effect.Effect<Use, Failure> => {
-  const attempt = held.length === 0 || options.waitMillis === 0
-    ? Attempt.acquire(backend, key, options, clock, restore)
-    : Deadlock.guarded(
-      backend,
-      held,
-      key,
-      clock,
-      restore,
-      (restore) => Attempt.acquire(backend, key, options, clock, restore)
-    )
-  const named = options.token === undefined ? attempt : Travel.rename(attempt, options, clock, restore)
-  const noted = Effect.tapError(named, (error) => Logs.refused(key, error, options.waitMillis > 0))
-  return withToken(backend, key, options.token, Effect.flatMap(noted, (tenure) => hold(tenure)))
+  const isGuarded = held.length > 0 && options.waitMillis > 0
+  if (!isGuarded && options.token === undefined) {
+    return Attempt.acquire(backend, key, options, clock, restore, kept)
+  }
+  const acquire = (restore: Restore) => Attempt.acquire(backend, key, options, clock, restore, asItIs)
+  const guarded = isGuarded ? Deadlock.guarded(backend, held, key, clock, restore, acquire) : acquire(restore)
+  const named = options.token === undefined ? guarded : Travel.rename(guarded, options, clock, restore)
+  return withToken(backend, key, options.token, keep(named, { key, options }))
 }
 
 /** Asks once for all; `undefined` where that says nothing, so that they are asked for one by one. */

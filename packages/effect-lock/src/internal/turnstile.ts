@@ -4,9 +4,10 @@
  * one key are one ticket in the store. What the first is told of a lookup, all
  * are told who wait for it.
  */
-import * as Clock from "effect/Clock"
-import * as Context from "effect/Context"
+import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import { constVoid } from "effect/Function"
 import * as Option from "effect/Option"
 import type { CacheBackend, Turn } from "../CacheBackend.ts"
 import type { Holder } from "../Holder.ts"
@@ -18,15 +19,23 @@ import type { Restore } from "./restore.ts"
 /** The result of a lookup. */
 export type Result = Extract<Turn, { readonly _tag: "Settled" }>
 
-export interface Waiter {
+/** What a waiter asks for, as far as the line is concerned. */
+export interface Asked {
+  readonly key: string
+  readonly clock: Clock.Clock
+  readonly restore: Restore
+  readonly options: { readonly waitMillis: number; readonly stealAfterMillis: number }
   /** Whether a result ends its wait. */
-  readonly listens: boolean
+  readonly errand: { readonly listens: boolean }
+}
+
+export interface Waiter {
+  readonly asked: Asked
   readonly era: number
   result: Result | undefined
   /** Set in the same step in which the turn is passed on, so that no turn is lost between two fibers. */
   hasTurn: boolean
-  resume: () => void
-  readonly stealAfterMillis: number
+  resume: (effect: Effect.Effect<void>) => void
 }
 
 /** The line of one key. It exists while somebody has the turn. */
@@ -78,7 +87,7 @@ export const leave = (turnstile: Turnstile, key: string): Effect.Effect<void> =>
       next.hasTurn = true
       line.since = next.era
       // Not at once: a long line of short programs would run nested in one another, and overflow the stack.
-      fiber.currentDispatcher.scheduleTask(next.resume, 0)
+      fiber.currentDispatcher.scheduleTask(() => next.resume(Effect.void), 0)
       return Effect.void
     }
     turnstile.delete(key)
@@ -89,10 +98,10 @@ export const leave = (turnstile: Turnstile, key: string): Effect.Effect<void> =>
 export const tell = (line: Line, result: Result): Effect.Effect<void> =>
   Effect.withFiber((fiber) => {
     for (const waiter of line.waiters) {
-      if (!waiter.listens || waiter.era > line.since) continue
+      if (!waiter.asked.errand.listens || waiter.era > line.since) continue
       line.waiters.delete(waiter)
       waiter.result = result
-      fiber.currentDispatcher.scheduleTask(waiter.resume, 0)
+      fiber.currentDispatcher.scheduleTask(() => waiter.resume(Effect.void), 0)
     }
     return Effect.void
   })
@@ -107,63 +116,39 @@ export const beginEra = (turnstile: Turnstile, key: string): void => {
 export const stealAfter = (line: Line, own: number): number => {
   if (!line.hasThieves) return own
   let least = own
-  for (const waiter of line.waiters) least = Math.min(least, waiter.stealAfterMillis)
+  for (const { asked } of line.waiters) least = Math.min(least, asked.options.stealAfterMillis)
   return least
 }
 
 /** Joins the line, in the same step in which it was looked up: a line that is left by its last exists no more. */
-export const join = (line: Line, listens: boolean, stealAfterMillis: number): Waiter => {
-  const waiter: Waiter = {
-    listens,
-    era: line.era,
-    result: undefined,
-    hasTurn: false,
-    resume: () => {},
-    stealAfterMillis
-  }
+export const join = (line: Line, asked: Asked): Waiter => {
+  const waiter: Waiter = { asked, era: line.era, result: undefined, hasTurn: false, resume: constVoid }
   line.waiters.add(waiter)
-  line.hasThieves ||= stealAfterMillis < Infinity
+  line.hasThieves ||= asked.options.stealAfterMillis < Infinity
   return waiter
 }
 
 /**
- * Waits in line, at most so long. On success the caller has the turn, on `false`
- * it does not, but may have been told a result; interrupted, it neither has the
- * turn nor stands in the line.
- * To be called in an uninterruptible region, with its `restore`.
+ * Waits in line, as long as it was asked for. Then the waiter has the turn, or
+ * was told a result, or neither; interrupted, it neither has the turn nor stands
+ * in the line. To be called in an uninterruptible region.
  */
-export const wait = (
-  turnstile: Turnstile,
-  key: string,
-  line: Line,
-  waiter: Waiter,
-  millis: number,
-  restore: Restore
-): Effect.Effect<boolean> => {
-  const turn = Effect.contextWith((context: Context.Context<never>) =>
-    Effect.callback<void>((resume) => {
-      if (waiter.hasTurn || waiter.result !== undefined) return resume(Effect.void)
-      const alarm = millis === Infinity
-        ? undefined
-        : Alarms.set(Context.get(context, Clock.Clock), context, millis, () => resume(Effect.void))
-      const stop = () => Alarms.stop(alarm)
-      waiter.resume = () => {
-        stop()
-        resume(Effect.void)
-      }
-      return Effect.sync(stop)
-    })
-  )
-  return Effect.matchCauseEffect(restore(turn), {
-    onSuccess: () => {
+export const wait = (turnstile: Turnstile, line: Line, waiter: Waiter): Effect.Effect<void> => {
+  let alarm: Alarms.Alarm | undefined
+  return Effect.onExitPrimitive(
+    // What is slept for is made in the fiber: made here, it would be kept until the end of the wait.
+    Effect.withFiber(({ context }) => {
+      const { clock, options: { waitMillis }, restore } = waiter.asked
+      return restore(Effect.callback<void>((resume) => {
+        if (waiter.hasTurn || waiter.result !== undefined) return resume(Effect.void)
+        waiter.resume = resume
+        if (waitMillis < Infinity) alarm = Alarms.set(clock, context, waitMillis, () => resume(Effect.void))
+      }))
+    }),
+    (exit) => {
       line.waiters.delete(waiter)
-      return Effect.succeed(waiter.hasTurn)
-    },
-    onFailure: (cause) => {
-      line.waiters.delete(waiter)
-      return waiter.hasTurn
-        ? Effect.andThen(leave(turnstile, key), Effect.failCause(cause))
-        : Effect.failCause(cause)
+      Alarms.stop(alarm)
+      return Exit.isFailure(exit) && waiter.hasTurn ? leave(turnstile, waiter.asked.key) : undefined
     }
-  })
+  )
 }
