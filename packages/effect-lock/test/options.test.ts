@@ -96,6 +96,27 @@ describe("options", () => {
       assert.deepStrictEqual(yield* Lock.withLock("k", { leaseDuration: 500 })(seen), Option.some(500))
     }).pipe(Effect.provideService(Lock.Defaults, { leaseDuration: "7 seconds" }), Effect.provide(MemoryLayer)))
 
+  it.effect("what was laid over Defaults for one call counts for no other options and no other Defaults", () =>
+    Effect.gen(function*() {
+      const { leases } = yield* CacheBackend
+      const own: LockOptions = { leaseDuration: 500 }
+      const none: LockOptions = {}
+      const under = (defaults: LockOptions, options?: LockOptions) =>
+        Effect.map(
+          Effect.provideService(Lock.withLock("k", options)(leases.inspect("k")), Lock.Defaults, defaults),
+          (inspected) => Option.getOrThrow(inspected).remainingMillis
+        )
+      const short: LockOptions = { leaseDuration: 7000 }
+      const long: LockOptions = { leaseDuration: 9000 }
+      const seen: Array<number> = []
+      for (const options of [none, none, own, undefined, own]) {
+        for (const defaults of [short, long, short]) seen.push(yield* under(defaults, options))
+      }
+      const laid = [7000, 9000, 7000]
+      const fixed = [500, 500, 500]
+      assert.deepStrictEqual(seen, [laid, laid, fixed, laid, fixed].flat())
+    }).pipe(Effect.provide(MemoryLayer)))
+
   it.effect("bad Defaults are refused too", () =>
     Effect.gen(function*() {
       const exit = yield* Effect.exit(Lock.withLock("k")(Effect.void))

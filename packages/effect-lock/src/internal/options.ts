@@ -7,7 +7,6 @@ import type * as Schedule from "effect/Schedule"
 import * as Backoff from "../Backoff.ts"
 import { InvalidOption } from "../LockError.ts"
 import type { LockOptions } from "../LockOptions.ts"
-import { attached } from "./attached.ts"
 import * as Deadline from "./deadline.ts"
 
 /** The options that hold for a part of a program. */
@@ -101,13 +100,19 @@ const resolveNow = (defaults: LockOptions, options: LockOptions): Resolved => {
   }
 }
 
-// Most calls pass no options, and parsing the durations of the defaults each
-// time would cost as much as the rest of an in-memory acquire.
-const resolvedDefaults = attached((defaults: LockOptions) => resolveNow(defaults, {}))
+// Most calls pass no options, or those of the call before. To parse durations each time would cost as much as the rest
+// of an in-memory acquire, and of very many who wait for one key, each would keep what came of it. No more than the last
+// are remembered: options that are written where they are used are others in each call.
+const lastOf = new WeakMap<LockOptions, { readonly options: LockOptions | undefined; readonly resolved: Resolved }>()
 
 /** Lays options over defaults and checks them all; throws `InvalidOption`. */
-export const resolve = (defaults: LockOptions, options: LockOptions | undefined): Resolved =>
-  options === undefined ? resolvedDefaults(defaults) : resolveNow(defaults, options)
+export const resolve = (defaults: LockOptions, options: LockOptions | undefined): Resolved => {
+  let last = lastOf.get(defaults)
+  if (last === undefined || last.options !== options) {
+    lastOf.set(defaults, last = { options, resolved: resolveNow(defaults, options ?? {}) })
+  }
+  return last.resolved
+}
 
 /** The options of a lock in a store, for what a fiber asks of it. */
 export const resolveIn = (
