@@ -313,7 +313,7 @@ export const mutants: ReadonlyArray<Mutant> = [
     name: "drops the turn of a waiter that is interrupted as it gets it",
     ...core(
       "internal/turnstile",
-      "return Exit.isFailure(exit) && waiter.hasTurn ? leave(turnstile, waiter.asked.key) : undefined",
+      "return Exit.isFailure(exit) && waiter.hasTurn ? leave(turnstile, waiter.asked.key, line) : undefined",
       "return undefined"
     ),
     killedBy: others(

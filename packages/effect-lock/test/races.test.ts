@@ -462,6 +462,31 @@ describe("the line of the process", () => {
     }))))
   })
 
+  it.effect("a wait that is over, by its turn or by an interrupt, leaves nobody asleep on the clock", () =>
+    Effect.gen(function*() {
+      const clock = yield* Clock.Clock
+      let asleep = 0
+      const sleep: Clock.Clock["sleep"] = (duration) =>
+        Effect.suspend(() => {
+          asleep++
+          return Effect.ensuring(clock.sleep(duration), Effect.sync(() => asleep--))
+        })
+      const gate = yield* Deferred.make<void>()
+      const counted: Clock.Clock = Object.assign(Object.create(clock), { sleep })
+      yield* Effect.gen(function*() {
+        const holder = yield* fork(Lock.withLock("k", { leaseDuration: "Infinity" })(Deferred.await(gate)))
+        const first = yield* fork(Lock.withLock("k")(Effect.void))
+        const second = yield* fork(Lock.withLock("k", { waitTimeout: "1 hour" })(Effect.void))
+        const third = yield* fork(Lock.withLock("k", { waitTimeout: "1 hour" })(Effect.void))
+        assert.isAbove(asleep, 0)
+        yield* Fiber.interrupt(third)
+        yield* Deferred.succeed(gate, undefined)
+        for (const fiber of [holder, first, second]) yield* Fiber.await(fiber)
+      }).pipe(Effect.provideService(Clock.Clock, counted))
+      yield* Effect.yieldNow
+      assert.strictEqual(asleep, 0)
+    }).pipe(Effect.provide(MemoryLayer)))
+
   it.effect("a schedule that dies leaves no ghost", () =>
     Effect.gen(function*() {
       const gate = yield* Deferred.make<void>()

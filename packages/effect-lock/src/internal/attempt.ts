@@ -105,7 +105,7 @@ export const run = <A, B, C, R>(
     const turnstile = Turnstile.turnstileOf(backend)
     const line = turnstile.get(key)
     return line === undefined
-      ? outcome.after(takeTurn(asked, turnstile, Turnstile.open(turnstile, key), false, outcome), asked)
+      ? takeTurn(asked, turnstile, Turnstile.open(turnstile, key), false, outcome)
       // Joined in the step in which it was looked up: a line that is left by its last exists no more.
       : queue(asked, turnstile, line, Turnstile.join(line, asked), outcome)
   })
@@ -120,11 +120,14 @@ const takeTurn = <A, B, C, R>(
   turnstile: Turnstile.Turnstile,
   line: Turnstile.Line,
   answeredBefore: boolean,
-  { withTurn }: Outcome<A, B, C, R>
-): Effect.Effect<B, Failure, R> =>
-  Effect.onExitPrimitive(
-    withTurn(loop(asked, line, answeredBefore)),
-    () => Turnstile.leave(turnstile, asked.key)
+  { after, withTurn }: Outcome<A, B, C, R>
+): Effect.Effect<C, Failure, R> =>
+  after(
+    Effect.onExitPrimitive(
+      withTurn(loop(asked, line, answeredBefore)),
+      () => Turnstile.leave(turnstile, asked.key, line)
+    ),
+    asked
   )
 
 /** Stands in line until it has the turn, or there is nothing to wait for any more. */
@@ -137,44 +140,28 @@ const queue = <A, B, C, R>(
 ): Effect.Effect<C, Failure, R> => {
   const { answers } = line
   return Effect.flatMap(Turnstile.wait(turnstile, line, waiter), () => {
-    const waited = waiter.hasTurn
-      ? takeTurn(asked, turnstile, line, line.answers > answers, outcome)
-      : withoutTurn(asked, line, waiter, line.answers > answers, outcome)
-    return outcome.after(waited, asked)
+    const answered = line.answers > answers
+    if (waiter.hasTurn) return takeTurn(asked, turnstile, line, answered, outcome)
+    const turn = waiter.result && asked.errand.hear(waiter.result)
+    return outcome.after(
+      turn?._tag === "Spared"
+        ? outcome.heard(turn.value)
+        : giveUp({ ...asked, line, answered }, Tenure.instant(asked.clock)),
+      asked
+    )
   })
 }
 
-const withoutTurn = <A, B, C, R>(
-  { clock, errand, key, start }: Asked<A>,
-  line: Turnstile.Line,
-  { result }: Turnstile.Waiter,
-  answered: boolean,
-  { heard }: Outcome<A, B, C, R>
-): Effect.Effect<B, Failure, R> => {
-  const turn = result && errand.hear(result)
-  if (turn?._tag === "Spared") return heard(turn.value)
-  return giveUp({ answered, key, line, start }, Tenure.instant(clock))
-}
-
 /** What to make of the lock and nothing else. */
-export const theLockThen = <B>(
-  after: Outcome<never, Tenure.Tenure, B, never>["after"]
-): Outcome<never, Tenure.Tenure, B, never> => ({
+export const theLockThen = <A>(
+  after: Outcome<never, Tenure.Tenure, A, never>["after"]
+): Outcome<never, Tenure.Tenure, A, never> => ({
   withTurn: Effect.map((got) => "_tag" in got ? absurd(got.value) : got),
   heard: absurd,
   after
 })
 
 /** The lock and nothing else. */
-export const acquire = <B>(
-  backend: Backend,
-  key: string,
-  options: Resolved,
-  clock: Clock.Clock,
-  restore: Restore,
-  outcome: Outcome<never, Tenure.Tenure, B, never>
-): Effect.Effect<B, Failure> => run(backend, key, options, clock, restore, theLock, outcome)
-
 export const theLock: Errand<never> = {
   ask: (request, { leases }) => leases.acquire(request),
   hear: (turn) => turn._tag === "Settled" ? { _tag: "TryAgain" } : turn,

@@ -65,13 +65,13 @@ export const acquireOne = (
   restore: Restore,
   held: ReadonlyArray<Tenure.Tenure>
 ): Effect.Effect<Use, Failure> => {
+  const attempt = <A>(restore: Restore, outcome: Attempt.Outcome<never, Tenure.Tenure, A, never>) =>
+    Attempt.run(backend, key, options, clock, restore, Attempt.theLock, outcome)
   const isGuarded = held.length > 0 && options.waitMillis > 0
-  if (!isGuarded && options.token === undefined) {
-    return Attempt.acquire(backend, key, options, clock, restore, kept)
-  }
-  const acquire = (restore: Restore) => Attempt.acquire(backend, key, options, clock, restore, asItIs)
-  const guarded = isGuarded ? Deadlock.guarded(backend, held, key, clock, restore, acquire) : acquire(restore)
-  const named = options.token === undefined ? guarded : Travel.rename(guarded, options, clock, restore)
+  if (!isGuarded && options.token === undefined) return attempt(restore, kept)
+  const acquire = (restore: Restore) => attempt(restore, asItIs)
+  const acquired = isGuarded ? Deadlock.guarded(backend, held, key, clock, restore, acquire) : acquire(restore)
+  const named = options.token === undefined ? acquired : Travel.rename(acquired, options, clock, restore)
   return withToken(backend, key, options.token, keep(named, { key, options }))
 }
 

@@ -5,8 +5,10 @@
  * are told who wait for it.
  */
 import type * as Clock from "effect/Clock"
+import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
 import { constVoid } from "effect/Function"
 import * as Option from "effect/Option"
 import type { CacheBackend, Turn } from "../CacheBackend.ts"
@@ -77,17 +79,20 @@ export const open = (turnstile: Turnstile, key: string): Line => {
   return line
 }
 
+/** Ends the wait of one who stands in line. */
+const call = (fiber: Fiber.Fiber<unknown, unknown>, line: Line, waiter: Waiter): void => {
+  line.waiters.delete(waiter)
+  // Not at once: a long line of short programs would run nested in one another, and overflow the stack.
+  fiber.currentDispatcher.scheduleTask(() => waiter.resume(Effect.void), 0)
+}
+
 /** Passes the turn to the next in line. */
-export const leave = (turnstile: Turnstile, key: string): Effect.Effect<void> =>
+export const leave = (turnstile: Turnstile, key: string, line: Line): Effect.Effect<void> =>
   Effect.withFiber((fiber) => {
-    const line = turnstile.get(key)
-    if (line === undefined) return Effect.void
     for (const next of line.waiters) {
-      line.waiters.delete(next)
       next.hasTurn = true
       line.since = next.era
-      // Not at once: a long line of short programs would run nested in one another, and overflow the stack.
-      fiber.currentDispatcher.scheduleTask(() => next.resume(Effect.void), 0)
+      call(fiber, line, next)
       return Effect.void
     }
     turnstile.delete(key)
@@ -99,9 +104,8 @@ export const tell = (line: Line, result: Result): Effect.Effect<void> =>
   Effect.withFiber((fiber) => {
     for (const waiter of line.waiters) {
       if (!waiter.asked.errand.listens || waiter.era > line.since) continue
-      line.waiters.delete(waiter)
       waiter.result = result
-      fiber.currentDispatcher.scheduleTask(() => waiter.resume(Effect.void), 0)
+      call(fiber, line, waiter)
     }
     return Effect.void
   })
@@ -128,6 +132,14 @@ export const join = (line: Line, asked: Asked): Waiter => {
   return waiter
 }
 
+/** Ends the wait when it was long enough. */
+const limit = (waiter: Waiter, context: Context.Context<never>): Alarms.Alarm | undefined => {
+  const { clock, options: { waitMillis } } = waiter.asked
+  return waitMillis === Infinity
+    ? undefined
+    : Alarms.set(clock, context, waitMillis, () => waiter.resume(Effect.void))
+}
+
 /**
  * Waits in line, as long as it was asked for. Then the waiter has the turn, or
  * was told a result, or neither; interrupted, it neither has the turn nor stands
@@ -137,18 +149,17 @@ export const wait = (turnstile: Turnstile, line: Line, waiter: Waiter): Effect.E
   let alarm: Alarms.Alarm | undefined
   return Effect.onExitPrimitive(
     // What is slept for is made in the fiber: made here, it would be kept until the end of the wait.
-    Effect.withFiber(({ context }) => {
-      const { clock, options: { waitMillis }, restore } = waiter.asked
-      return restore(Effect.callback<void>((resume) => {
+    Effect.withFiber(({ context }) =>
+      waiter.asked.restore(Effect.callback<void>((resume) => {
         if (waiter.hasTurn || waiter.result !== undefined) return resume(Effect.void)
         waiter.resume = resume
-        if (waitMillis < Infinity) alarm = Alarms.set(clock, context, waitMillis, () => resume(Effect.void))
+        alarm = limit(waiter, context)
       }))
-    }),
+    ),
     (exit) => {
       line.waiters.delete(waiter)
       Alarms.stop(alarm)
-      return Exit.isFailure(exit) && waiter.hasTurn ? leave(turnstile, waiter.asked.key) : undefined
+      return Exit.isFailure(exit) && waiter.hasTurn ? leave(turnstile, waiter.asked.key, line) : undefined
     }
   )
 }
