@@ -68,6 +68,7 @@ export const acquireOne = (
   const attempt = <A>(restore: Restore, outcome: Attempt.Outcome<never, Tenure.Tenure, A, never>) =>
     Attempt.run(backend, key, options, clock, restore, Attempt.theLock, outcome)
   const isGuarded = held.length > 0 && options.waitMillis > 0
+  // What is wrapped around a wait is kept as long as the wait: nothing, for those of whom there may be very many.
   if (!isGuarded && options.token === undefined) return attempt(restore, kept)
   const acquire = (restore: Restore) => attempt(restore, asItIs)
   const acquired = isGuarded ? Deadlock.guarded(backend, held, key, clock, restore, acquire) : acquire(restore)
