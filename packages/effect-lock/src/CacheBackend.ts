@@ -684,18 +684,15 @@ export class CacheBackend extends Context.Service<CacheBackend, {
 }>()("effect-lock/CacheBackend") {}
 
 /**
- * How a driver begins an operation: it calls `resume` once with the answer,
- * whoever still waits for it, and may do so at once. What it returns is called
- * if nobody waits any more.
+ * How a driver begins an operation: it calls `resume` with the answer, and may do
+ * so at once; only the first answer counts. What it returns is called if nobody
+ * waits any more and it has not answered. The context is that of the caller.
  *
  * @see {@link makeCall}
  * @category models
  * @since 0.1.0
  */
-export type Begin<A, E = CacheBackendError> = (
-  resume: (answer: Effect.Effect<A, E>) => void,
-  context: Context.Context<never>
-) => () => void
+export type Begin<A, E = CacheBackendError> = Call.Begin<A, E>
 
 /**
  * Makes an operation of a store out of how its driver begins it.
@@ -704,8 +701,9 @@ export type Begin<A, E = CacheBackendError> = (
  *
  * Use it where a driver answers by a callback or a promise: the library then
  * gives the operation its time limit in no fiber but the caller's. An answer that
- * is an `Exit` is the fastest; any other effect is run first. Nothing else is
- * different from an `Effect.callback`.
+ * is an `Exit` needs none either; any other effect is run first, in the async
+ * context of whoever gave it. Nothing else is different from an
+ * `Effect.callback`.
  *
  * **Example** (Reading from a map)
  *

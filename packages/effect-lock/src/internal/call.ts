@@ -5,58 +5,65 @@
  */
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Effectable from "effect/Effectable"
 import * as Exit from "effect/Exit"
 import type { LazyArg } from "effect/Function"
 
-/** Calls `resume` once with the answer; what it returns says that nobody waits for it any more. */
+/** See `Begin` of CacheBackend.ts. */
 export type Begin<A, E> = (
   resume: (answer: Effect.Effect<A, E>) => void,
   context: Context.Context<never>
 ) => LazyArg<void>
 
-class Call<A, E> extends Effectable.Class<A, E> {
-  readonly begin: Begin<A, E>
+const begins = "~begin"
 
-  constructor(begin: Begin<A, E>) {
-    super()
-    this.begin = begin
-  }
-
-  asEffect(): Effect.Effect<A, E> {
-    return Effect.contextWith((context: Context.Context<never>) =>
-      Effect.callback<A, E>((resume) => Effect.sync(this.begin(resume, context)))
-    )
-  }
+interface Call<A, E> extends Effect.Effect<A, E> {
+  [begins]?: Begin<A, E>
 }
 
-const isCall = <A, E>(self: Effect.Effect<A, E>): self is Call<A, E> => self instanceof Call
+export const make = <A, E>(begin: Begin<A, E>): Effect.Effect<A, E> => {
+  const self: Call<A, E> = Effect.contextWith((context: Context.Context<never>) =>
+    Effect.callback<A, E>((resume) => Effect.sync(begin(resume, context)))
+  )
+  self[begins] = begin
+  return self
+}
 
 const isExit = <A, E>(self: Effect.Effect<A, E>): self is Exit.Exit<A, E> => Exit.isExit(self)
 
-export const make = <A, E>(begin: Begin<A, E>): Effect.Effect<A, E> => new Call(begin)
-
-/** Begins it, in a fiber of its own if it is no call. `done` is called once, unless what this answers is called before. */
+/**
+ * Begins it, in a fiber of its own if it is no call. `done` is called once, unless what this answers is called before.
+ * As in `Effect.callback`, only the first answer counts, and a driver that has answered is not told that nobody waits.
+ */
 export const begin = <A, E>(
+  self: Call<A, E>,
+  context: Context.Context<never>,
+  done: (exit: Exit.Exit<A, E>) => void
+): LazyArg<void> => {
+  if (self[begins] === undefined) return inFiber(self, context, done)
+  let isAnswered = false
+  let hasLeft = false
+  let stop: LazyArg<void> | undefined
+  const leave = self[begins]((answer) => {
+    if (isAnswered || hasLeft) return
+    isAnswered = true
+    if (isExit(answer)) return done(answer)
+    stop = inFiber(answer, context, done)
+    // In its first step.
+    if (hasLeft) stop()
+  }, context)
+  return () => {
+    hasLeft = true
+    if (isAnswered) stop?.()
+    else leave()
+  }
+}
+
+const inFiber = <A, E>(
   self: Effect.Effect<A, E>,
   context: Context.Context<never>,
   done: (exit: Exit.Exit<A, E>) => void
 ): LazyArg<void> => {
-  if (!isCall(self)) {
-    const fiber = Effect.runForkWith(context)(self)
-    fiber.addObserver(done)
-    return () => fiber.interruptUnsafe()
-  }
-  let isOver = false
-  let stopRest: LazyArg<void> | undefined
-  const stop = self.begin((answer) => {
-    if (isOver) return
-    if (isExit(answer)) done(answer)
-    else stopRest = begin(answer, context, done)
-  }, context)
-  return () => {
-    isOver = true
-    stop()
-    stopRest?.()
-  }
+  const fiber = Effect.runForkWith(context)(self)
+  fiber.addObserver(done)
+  return () => fiber.interruptUnsafe()
 }

@@ -15,14 +15,12 @@ export type After = (task: () => void) => void
 export const at = <A>(f: (now: number, after: After) => A): Effect.Effect<A> =>
   Call.make((resume, context) => {
     const clock = Context.get(context, Clock.Clock)
-    resume(
-      Exit.succeed(
-        f(
-          Number(clock.monotonicTimeNanosUnsafe()) / 1e6,
-          (task) => Context.get(context, Scheduler.Scheduler).makeDispatcher().scheduleTask(task, 0)
-        )
-      )
-    )
+    let dispatcher: Scheduler.SchedulerDispatcher | undefined
+    const after: After = (task) => {
+      dispatcher ??= Context.get(context, Scheduler.Scheduler).makeDispatcher()
+      dispatcher.scheduleTask(task, 0)
+    }
+    resume(Exit.succeed(f(Number(clock.monotonicTimeNanosUnsafe()) / 1e6, after)))
     return constVoid
   })
 
