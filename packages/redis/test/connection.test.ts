@@ -473,6 +473,30 @@ describe("faults", () => {
     20_000
   )
 
+  it.live("sends what is alone at once, and what else is of the same turn by eight", () =>
+    Effect.gen(function*() {
+      const server = yield* Support.start()
+      const client = yield* Client.own(Client.make(server.url, {}))
+      const failure = Client.failureOf(client)
+      yield* Client.whenReady(client, failure)
+      const connection = yield* Connection.make(client, failure, Infinity)
+      const { stream } = client
+      const writes: Array<number> = []
+      const { _write, _writev } = stream
+      stream._write = (chunk, encoding, done) => {
+        writes.push(1)
+        _write.call(stream, chunk, encoding, done)
+      }
+      stream._writev = (chunks, done) => {
+        writes.push(chunks.length)
+        _writev?.call(stream, chunks, done)
+      }
+      yield* Effect.promise(() =>
+        Promise.all(Array.from({ length: 22 }, () => connection.send("get", ["effect-lock:k"])))
+      )
+      assert.deepStrictEqual(writes, [1, 8, 8, 5])
+    }))
+
   it.live("that sends a long reply slowly is not silent", () =>
     Effect.gen(function*() {
       const port = yield* slow("$24\r\n", 24)

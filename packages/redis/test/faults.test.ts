@@ -228,9 +228,93 @@ describe("waiting", () => {
       yield* proxy.arm("loseReply", owner.token)
       const released = yield* Effect.flip(leases.release("k", owner.token))
       assert.deepInclude(released, { _tag: "CacheBackendError", outcome: "Unknown" })
+      // At once, which is not sent, and when there is a connection.
+      yield* Effect.andThen(leases.awaitTurn("k", waiter.token), Effect.exit(leases.acquire(waiter))).pipe(
+        Effect.repeat({ until: (exit) => Exit.isSuccess(exit) && exit.value._tag === "Granted" }),
+        Effect.timeout("5 seconds")
+      )
+    }))
+
+  it.live("who was handed the lock by a reply that the driver gave up looks again", () =>
+    Effect.gen(function*() {
+      const server = yield* Support.start()
+      const { leases } = yield* Support.open(server, { redis: { commandTimeout: 200 } })
+      const [owner, waiter] = [request("k"), queued("k")]
+      yield* leases.acquire(owner)
+      yield* leases.acquire(waiter)
+      yield* leases.release("warm", "up")
+      yield* server.pause
+      yield* Effect.flip(leases.release("k", owner.token))
+      yield* server.resume
       const turn = yield* Effect.timeout(leases.awaitTurn("k", waiter.token), "5 seconds")
       assert.strictEqual(turn._tag, "TryAgain")
       assert.strictEqual((yield* leases.acquire(waiter))._tag, "Granted")
+    }))
+
+  it.live("who was handed the lock by a release that arrived late looks again when it is repeated", () =>
+    Effect.gen(function*() {
+      const server = yield* Support.start()
+      const proxy = yield* meddler(server.port)
+      const { leases } = yield* Support.open(at(server, proxy.port))
+      const [owner, waiter] = [request("k"), queued("k")]
+      yield* leases.acquire(owner)
+      yield* leases.acquire(waiter)
+      yield* leases.release("warm", "up")
+      yield* proxy.arm("hold", owner.token)
+      yield* Effect.exit(leases.release("k", owner.token))
+      // As soon as there is a connection it looks, and nothing has changed.
+      const looked = yield* Effect.retry(Effect.delay(leases.acquire(waiter), 20), { times: 250 })
+      assert.strictEqual(looked._tag, "Contended")
+      yield* Effect.timeoutOption(leases.awaitTurn("k", waiter.token), 200)
+      yield* proxy.deliver
+      yield* Support.until(
+        Effect.map(send(server, "GET", "effect-lock:lock:{k}"), (record) => String(record).includes(waiter.token))
+      )
+      yield* Effect.exit(leases.release("k", owner.token))
+      const turn = yield* Effect.timeout(leases.awaitTurn("k", waiter.token), "5 seconds")
+      assert.strictEqual(turn._tag, "TryAgain")
+      assert.strictEqual((yield* leases.acquire(waiter))._tag, "Granted")
+    }))
+
+  it.live("a release into a transaction of the user's is heard of when it is done", () =>
+    Effect.gen(function*() {
+      const server = yield* Support.start()
+      yield* send(server, "ACL", "SETUSER", "app", "+multi", "+exec")
+      const client = yield* Support.client(server)
+      const { leases } = yield* Support.build(RedisBackend.layerClient(client))
+      const [owner, waiter] = [request("k"), queued("k")]
+      yield* leases.acquire(owner)
+      yield* leases.acquire(waiter)
+      yield* leases.release("warm", "up")
+      yield* Effect.promise(() => client.call("MULTI"))
+      yield* Effect.exit(leases.release("k", owner.token))
+      yield* Effect.promise(() => client.call("EXEC"))
+      yield* Effect.timeout(leases.awaitTurn("k", waiter.token), "5 seconds")
+      assert.strictEqual((yield* leases.acquire(waiter))._tag, "Granted")
+    }))
+
+  it.live("who is told and throws takes nothing from the releaser, nor from the others", () =>
+    Effect.gen(function*() {
+      const server = yield* Support.start()
+      const { leases } = yield* Support.open(server)
+      const throwing = (token: string) =>
+        Effect.runFork(leases.awaitTurn("k", token)).addObserver(() => {
+          throw new Error("of an observer")
+        })
+      const [owner, first, second, third] = [request("k"), queued("k"), queued("k"), queued("k")]
+      for (const each of [owner, first, second, third]) yield* leases.acquire(each)
+      const heard: Array<unknown> = []
+      const note = (reason: unknown) => void heard.push(reason)
+      process.on("unhandledRejection", note)
+      throwing(first.token)
+      assert.deepStrictEqual(yield* leases.release("k", owner.token), { _tag: "Released" })
+      throwing(second.token)
+      const waiting = yield* Effect.forkChild(leases.awaitTurn("k", third.token), { startImmediately: true })
+      yield* send(server, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+      assert.strictEqual((yield* Effect.timeout(Fiber.join(waiting), "5 seconds"))._tag, "TryAgain")
+      yield* Effect.promise(() => new Promise<void>((resolve) => setImmediate(resolve)))
+      process.off("unhandledRejection", note)
+      assert.strictEqual(heard.length, 2)
     }))
 
   it.live("a process that is gone blocks nobody, though somebody else listens to everything", () =>

@@ -23,6 +23,8 @@ export interface Connection {
   readonly sample: () => Sample | undefined
   /** How often the connection has been lost so far. */
   readonly losses: () => number
+  /** Calls `f` whenever there is a connection again. */
+  readonly onReady: (f: LazyArg<void>) => void
   /**
    * Sends a command. Its answer counts only if the connection was there all the
    * time; `isWanted` says whether it is still there, and anybody who waits.
@@ -37,7 +39,7 @@ export interface Connection {
     send: (isWanted: () => boolean) => Promise<A>,
     done: (exit: Exit.Exit<A, CacheBackendError>, code?: string) => void
   ) => LazyArg<void>
-  /** Sends a command whose reply is in bytes, with all others of this turn: the methods of the client decode replies as text. */
+  /** Sends a command whose reply is in bytes, with some others of this turn: the methods of the client decode replies as text. */
   readonly send: (name: string, args: Array<string | Buffer>) => Promise<unknown>
   /** Runs a script outside of any effect, as `exchange` does; its reply is in bytes. */
   readonly ask: (
@@ -171,7 +173,10 @@ export const make = Effect.fnUntraced(function*(client: Client, failure: Failure
     sample = undefined
   }
   // The server has a greeting to answer.
-  yield* listen(client, { close: onClose, connect: watchSilence })
+  // One listener for all: a client of the user's may have many layers, and warns of many listeners.
+  const readied: Array<LazyArg<void>> = []
+  const onReady = () => readied.forEach((f) => f())
+  yield* listen(client, { close: onClose, connect: watchSilence, ready: onReady })
 
   return {
     client,
@@ -179,6 +184,7 @@ export const make = Effect.fnUntraced(function*(client: Client, failure: Failure
     sample: () => sample,
     losses: () => losses,
     observe,
+    onReady: (f) => void readied.push(f),
     call,
     exchange,
     send,

@@ -130,7 +130,8 @@ export const make = Effect.fnUntraced(function*(
     Deferred.doneUnsafe(closed, Effect.fail(failure("connect", new Error("the connection was lost meanwhile"))))
     closed = Deferred.makeUnsafe()
   }
-  yield* listen(client, { close: onClose, ready: onReady })
+  yield* listen(client, { close: onClose })
+  connection.onReady(onReady)
   if (isReady) onReady()
 
   return {

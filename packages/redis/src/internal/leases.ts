@@ -10,7 +10,6 @@ import {
   type Granted,
   type Inspected,
   type Leases,
-  makeCall,
   type NotHeld,
   type Page,
   type Released,
@@ -35,25 +34,31 @@ const isForeign = ({ outcome, retryable }: CacheBackendError) => outcome === "Re
 
 export const make = (
   connection: Connection,
-  { grant, identified, inTime, keysOf, notHeld }: Requests,
+  { grant, identified, identifiedCall, inTime, keysOf, notHeld }: Requests,
   subscriber: Subscriber,
   names: Names
 ): Leases => {
   const { keyPrefix = "" } = connection.client.options
   const release = (operation: string, key: string, token: string) =>
-    identified(operation, (args) =>
-      makeCall<Released | NotHeld>((resume) => {
-        const escaped = names.escape(key)
-        const sentAt = connection.now()
-        const request = [token, ...args, subscriber.channel]
-        return connection.ask(operation, Scripts.release, keysOf(escaped), request, (exit) => {
-          if (Exit.isFailure(exit)) return resume(Exit.failCause(exit.cause))
-          const [tag, ...handed] = exit.value.toString().split(" ")
-          // First, and also where nobody waits for this any more: nothing else tells the next.
-          if (handed.length > 0) subscriber.hear(escaped, handed, sentAt)
-          resume(tag === "released" ? released : notHeld(operation, tag))
-        })
-      }))
+    identifiedCall<Released | NotHeld>(operation, (args) => (resume) => {
+      const escaped = names.escape(key)
+      const sentAt = connection.now()
+      const request = [token, ...args, subscriber.channel]
+      return connection.ask(operation, Scripts.release, keysOf(escaped), request, (exit) => {
+        const [tag, ...handed] = Exit.isSuccess(exit) ? exit.value.toString().split(" ") : []
+        // First, and also where nobody waits for this any more: nothing else tells the next.
+        if (handed.length > 0) subscriber.hear(escaped, handed, sentAt)
+        // It may be done even so, or was by an earlier copy, and the reply that told the next is lost.
+        else if (tag !== "released") subscriber.look(escaped)
+        resume(
+          Exit.isFailure(exit)
+            ? Exit.failCause(exit.cause)
+            : tag === "released"
+            ? released
+            : notHeld(operation, tag)
+        )
+      })
+    })
 
   const run = (operation: string, script: Scripts.Script, key: string, ...args: ReadonlyArray<string>) =>
     connection.run(operation, script, keysOf(names.escape(key)), args)

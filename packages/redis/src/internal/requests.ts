@@ -62,6 +62,11 @@ export interface Requests {
     operation: string,
     send: (args: Args) => Effect.Effect<A, CacheBackendError>
   ) => Effect.Effect<A, CacheBackendError>
+  /** The same for a call, in no fiber. */
+  readonly identifiedCall: <A>(
+    operation: string,
+    begin: (args: Args) => Begin<A>
+  ) => Effect.Effect<A, CacheBackendError>
   /** A request that is not done too late, and is sent again where an old estimate of the server's time made it so. */
   readonly inTime: (
     operation: string,
@@ -96,16 +101,23 @@ export const make = (
     Effect.fail(failure(operation, new Error("a reply that no script gives")))
 
   const identified: Requests["identified"] = (operation, send) =>
-    makeCall((resume) => {
+    Effect.suspend(() => {
       const args = gate.args()
-      resume(args === undefined ? Effect.flatMap(gate.identify(operation), send) : send(args))
-      return constVoid
+      return args === undefined ? Effect.flatMap(gate.identify(operation), send) : send(args)
     })
 
   return {
     keysOf,
     strange,
     identified,
+
+    identifiedCall: (operation, begin) =>
+      makeCall((resume, context) => {
+        const args = gate.args()
+        if (args !== undefined) return begin(args)(resume, context)
+        resume(Effect.flatMap(gate.identify(operation), (args) => makeCall(begin(args))))
+        return constVoid
+      }),
 
     inTime: (operation, withinMillis, send) =>
       Effect.suspend(() => {
@@ -140,7 +152,7 @@ export const make = (
       more: { readonly keys: ReadonlyArray<string>; readonly args: ReadonlyArray<string> },
       instead: (reply: Buffer) => A | undefined
     ) =>
-      makeCall<GrantedLookup | Contended | A>((begun, context) => {
+      makeCall<GrantedLookup | Contended | A>((resume, context) => {
         const { key, stealAfterMillis = Infinity, ticketMillis, token, withinMillis } = request
         checkToken(token)
         const escaped = names.escape(key)
@@ -237,9 +249,9 @@ export const make = (
         }
 
         const warning = gate.checkLease(request.leaseMillis)
-        if (warning === undefined && gate.args() !== undefined) return attempt(LATE)(begun, context)
+        if (warning === undefined && gate.args() !== undefined) return attempt(LATE)(resume, context)
         const ready = Effect.andThen(warning ?? Effect.void, failed(gate.identify(operation)))
-        begun(Effect.andThen(ready, makeCall(attempt(LATE))))
+        resume(Effect.andThen(ready, makeCall(attempt(LATE))))
         return constVoid
       })
   }

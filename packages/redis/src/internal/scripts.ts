@@ -7,7 +7,7 @@ export interface Script {
 }
 
 export const acquire: Script = {
-  sha1: "dd042f42f6f0643e736afac885fa496bfcc6c517",
+  sha1: "9be2ee83a45f24eb6eeb1f4df9889c5e9d0aa48a",
   lua: `-- effect-lock acquire.lua
 local record = redis.call("GET", KEYS[1])
 local queue = redis.call("LRANGE", KEYS[3], 0, -1)
@@ -72,7 +72,7 @@ local function handOver(me, near)
 free()
 for _, ticket in ipairs(waiting) do
 local message = table.concat({ticket.token, nextFence, ticket.lease, string.format("%.0f", now), KEYS[1]}, " ")
-local isNear = ticket.channel == near
+local isNear = near and ticket.channel == near
 local isHeard = ticket.token == me or isNear or
 redis.call("PUBSUB", "NUMSUB", ticket.channel)[2] > 0 and redis.call("PUBLISH", ticket.channel, message) > 0
 if isHeard then
@@ -325,7 +325,7 @@ return micros .. " " .. run .. " " .. string.format("%.0f", closed)`
 }
 
 export const getOrAcquire: Script = {
-  sha1: "625b1e1186c31cb14368cd147d64876860269ff4",
+  sha1: "d564bf3836e288847d0b65a36cfd186b84f5f47f",
   lua: `-- effect-lock getOrAcquire.lua
 local function versionOf(head)
 local version = tonumber(#head == 17 and string.match(head, "^(%d+):$") or "0")
@@ -400,7 +400,7 @@ local function handOver(me, near)
 free()
 for _, ticket in ipairs(waiting) do
 local message = table.concat({ticket.token, nextFence, ticket.lease, string.format("%.0f", now), KEYS[1]}, " ")
-local isNear = ticket.channel == near
+local isNear = near and ticket.channel == near
 local isHeard = ticket.token == me or isNear or
 redis.call("PUBSUB", "NUMSUB", ticket.channel)[2] > 0 and redis.call("PUBLISH", ticket.channel, message) > 0
 if isHeard then
@@ -562,7 +562,7 @@ return "notified"`
 }
 
 export const release: Script = {
-  sha1: "3dd85ea962e4212b9837f5b29b0fed625b074808",
+  sha1: "24ce489f4e54c1059684b233484b848adc61462a",
   lua: `-- effect-lock release.lua
 local record = redis.call("GET", KEYS[1])
 local queue = redis.call("LRANGE", KEYS[3], 0, -1)
@@ -621,7 +621,7 @@ local function handOver(me, near)
 free()
 for _, ticket in ipairs(waiting) do
 local message = table.concat({ticket.token, nextFence, ticket.lease, string.format("%.0f", now), KEYS[1]}, " ")
-local isNear = ticket.channel == near
+local isNear = near and ticket.channel == near
 local isHeard = ticket.token == me or isNear or
 redis.call("PUBSUB", "NUMSUB", ticket.channel)[2] > 0 and redis.call("PUBLISH", ticket.channel, message) > 0
 if isHeard then
@@ -757,7 +757,7 @@ return write(KEYS[1], versionOf(textOf("GETRANGE", KEYS[1], 0, 16)), ARGV[1], AR
 }
 
 export const settle: Script = {
-  sha1: "0242fce3259bd726d3dd058ec1ced5a04f2b50c0",
+  sha1: "03261e94de23e09320743e61233838f64e326a06",
   lua: `-- effect-lock settle.lua
 local record = redis.call("GET", KEYS[1])
 local queue = redis.call("LRANGE", KEYS[3], 0, -1)
@@ -812,7 +812,7 @@ local function handOver(me, near)
 free()
 for _, ticket in ipairs(waiting) do
 local message = table.concat({ticket.token, nextFence, ticket.lease, string.format("%.0f", now), KEYS[1]}, " ")
-local isNear = ticket.channel == near
+local isNear = near and ticket.channel == near
 local isHeard = ticket.token == me or isNear or
 redis.call("PUBSUB", "NUMSUB", ticket.channel)[2] > 0 and redis.call("PUBLISH", ticket.channel, message) > 0
 if isHeard then
@@ -880,7 +880,7 @@ return "settled " .. version`
 }
 
 export const transfer: Script = {
-  sha1: "270adb236935ff1d87b7eaf87189fb3f0a10414a",
+  sha1: "d2278344fe483d90e163ff2f46d572f12d61df1a",
   lua: `-- effect-lock transfer.lua
 local record = redis.call("GET", KEYS[1])
 local queue = redis.call("LRANGE", KEYS[3], 0, -1)
@@ -933,7 +933,7 @@ local function handOver(me, near)
 free()
 for _, ticket in ipairs(waiting) do
 local message = table.concat({ticket.token, nextFence, ticket.lease, string.format("%.0f", now), KEYS[1]}, " ")
-local isNear = ticket.channel == near
+local isNear = near and ticket.channel == near
 local isHeard = ticket.token == me or isNear or
 redis.call("PUBSUB", "NUMSUB", ticket.channel)[2] > 0 and redis.call("PUBLISH", ticket.channel, message) > 0
 if isHeard then
@@ -981,7 +981,7 @@ return "granted " .. micros .. " " .. fence .. " " .. redis.call("PTTL", KEYS[1]
 }
 
 export const withdraw: Script = {
-  sha1: "148108d46bc2d1d6fd18e023ba3b3f5f3d6cab28",
+  sha1: "4f68de97d47138140d045c66e40c67954a0262f4",
   lua: `-- effect-lock withdraw.lua
 local record = redis.call("GET", KEYS[1])
 local queue = redis.call("LRANGE", KEYS[3], 0, -1)
@@ -1034,7 +1034,7 @@ local function handOver(me, near)
 free()
 for _, ticket in ipairs(waiting) do
 local message = table.concat({ticket.token, nextFence, ticket.lease, string.format("%.0f", now), KEYS[1]}, " ")
-local isNear = ticket.channel == near
+local isNear = near and ticket.channel == near
 local isHeard = ticket.token == me or isNear or
 redis.call("PUBSUB", "NUMSUB", ticket.channel)[2] > 0 and redis.call("PUBLISH", ticket.channel, message) > 0
 if isHeard then

@@ -6,7 +6,6 @@ import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
 import type * as Scope from "effect/Scope"
 import type { CacheBackendError } from "effect-lock/LockError"
-import { listen } from "./client.ts"
 import type { Connection } from "./connection.ts"
 import { codeOf, type Failure, ServerTooOld, UnsafeServer } from "./failure.ts"
 
@@ -58,7 +57,7 @@ const UNKNOWN = "this user may not run INFO, so the server's version and evictio
  * Where the rights forbid to ask, that is said instead.
  */
 export const watch = Effect.fnUntraced(function*(
-  { call, client }: Connection,
+  { call, client, onReady }: Connection,
   failure: Failure,
   strict: boolean
 ): Effect.fn.Return<void, CacheBackendError, Scope.Scope> {
@@ -94,5 +93,5 @@ export const watch = Effect.fnUntraced(function*(
   })
 
   yield* check(strict)
-  yield* listen(client, { ready: () => void runFork(Effect.ignore(check(false))) })
+  onReady(() => void runFork(Effect.ignore(check(false))))
 })

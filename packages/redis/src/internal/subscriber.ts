@@ -1,7 +1,8 @@
 /**
  * Wake-ups. One connection listens to one channel, which is this layer's own;
- * every ticket names it. A mailbox keeps what came for a ticket until it is
- * awaited. It also listens to what owners are told of the locks they hold, on a
+ * every ticket names it. Where a release of this layer hands the lock to a ticket
+ * of this layer, its reply says so, and no message. A mailbox keeps what came for
+ * a ticket until it is awaited. The connection also listens to what owners are told of the locks they hold, on a
  * channel that all layers share, and while somebody watches, to the
  * announcements of changed values.
  *
@@ -33,8 +34,10 @@ export interface Subscriber {
   /** Opens a mailbox, before the request that asks for a ticket is sent; answers whether there was none. */
   readonly open: (escaped: string, token: string) => boolean
   readonly close: (escaped: string, token: string) => void
-  /** A message that came with the answer to a request that was sent at `sentAt`. */
+  /** A message about a key that came with the reply to a release that was sent at `sentAt`. */
   readonly hear: (escaped: string, message: ReadonlyArray<string>, sentAt: number) => void
+  /** Tells those who wait to look, where something may have been said that they did not hear: all, or those of a key. */
+  readonly look: (escaped?: string) => void
   readonly awaitTurn: (escaped: string, token: string) => Effect.Effect<Turn>
   /** Calls `changed` with each announced key, and with `undefined` when announcements may have been lost. */
   readonly watch: (
@@ -65,17 +68,24 @@ export const make = Effect.fnUntraced(function*(
     if (mailbox.turn?._tag !== "HandedOver" && (mailbox.turn === undefined || turn._tag !== "TryAgain")) {
       mailbox.turn = turn
     }
-    mailbox.wake()
+    try {
+      mailbox.wake()
+    } catch (error) {
+      // As an observer of the waiter's fiber may: that is his, and no reason not to tell the next.
+      void Promise.reject(error)
+    }
   }
 
-  // What was said while nobody listened is lost, so everybody looks once.
-  const lookAll = () => {
-    for (const mailbox of mailboxes.values()) deliver(mailbox, { _tag: "TryAgain" })
+  const look: Subscriber["look"] = (escaped) => {
+    for (const [id, mailbox] of mailboxes) {
+      if (escaped === undefined || id.endsWith(` ${escaped}`)) deliver(mailbox, { _tag: "TryAgain" })
+    }
   }
 
   const onSubscribed = () => {
     Deferred.doneUnsafe(first, Effect.void)
-    lookAll()
+    // What was said while nobody listened is lost, so everybody looks once.
+    look()
   }
 
   // The driver loses a subscription that is sent before the connection is ready.
@@ -117,7 +127,6 @@ export const make = Effect.fnUntraced(function*(
     const source = from.toString()
     if (source === channels.changes) return onChange(bytes.toString())
     if (source === channels.notices) return onNotice(bytes.toString())
-    const receivedAt = connection.now()
     const newline = bytes.indexOf("\n")
     const message = bytes.toString("utf8", 0, newline < 0 ? bytes.length : newline)
     const [token = "", fence, lease, micros] = message.split(" ", 4)
@@ -132,37 +141,41 @@ export const make = Effect.fnUntraced(function*(
       })
     }
     if (fence === "look") return deliver(mailbox, { _tag: "TryAgain" })
-    const sample = connection.sample()
-    handOver(mailbox, fence, lease, sample && ServerTime.before(sample, Number(micros), receivedAt), receivedAt)
+    handOver(mailbox, fence, lease, micros, -Infinity)
   }
 
-  /** Delivers a grant that was made no earlier than `monotonicMillis`. */
+  /** Delivers a grant that was made after `sentAt`. */
   const handOver = (
     mailbox: Mailbox,
     fence: string | undefined,
     lease: string | undefined,
-    monotonicMillis: number | undefined,
-    receivedAt: number
+    micros: string | undefined,
+    sentAt: number
   ) => {
+    const receivedAt = connection.now()
+    const sample = connection.sample()
     const remainingMillis = lease === "0" ? Infinity : Number(lease)
-    // Where nothing bounds how long the message took, or an old sample only far too widely, another look says what is
-    // left of the lease.
+    const monotonicMillis = Math.max(
+      sentAt,
+      sample === undefined ? -Infinity : ServerTime.before(sample, Number(micros), receivedAt)
+    )
+    // Where nothing bounds how long the message took, or only far too widely, another look says what is left of the lease.
     deliver(
       mailbox,
-      monotonicMillis === undefined || receivedAt - monotonicMillis > remainingMillis / 4
+      monotonicMillis === -Infinity || receivedAt - monotonicMillis > remainingMillis / 4
         ? { _tag: "TryAgain" }
         : { _tag: "HandedOver", fencingToken: Number(fence), remainingMillis, monotonicMillis }
     )
   }
 
-  const hear: Subscriber["hear"] = (escaped, [token = "", fence, lease], sentAt) => {
+  const hear: Subscriber["hear"] = (escaped, [token = "", fence, lease, micros], sentAt) => {
     const mailbox = mailboxes.get(idOf(escaped, token))
-    if (mailbox !== undefined) handOver(mailbox, fence, lease, sentAt, connection.now())
+    if (mailbox !== undefined) handOver(mailbox, fence, lease, micros, sentAt)
   }
 
   yield* listen(client, { ready: onReady, messageBuffer: onMessage })
   // The replies that were under way are lost too.
-  yield* listen(connection.client, { ready: lookAll })
+  connection.onReady(() => look())
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
       mailboxes.clear()
@@ -175,6 +188,7 @@ export const make = Effect.fnUntraced(function*(
     channel,
     subscribed: Deferred.await(first),
     hear,
+    look,
     watch: (changed) =>
       Effect.asVoid(Effect.acquireRelease(
         Effect.sync(() => {

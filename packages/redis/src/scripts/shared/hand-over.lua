@@ -20,15 +20,15 @@ local function free()
 end
 
 -- Frees the lock and, in the same step, gives it to the first live ticket whose process hears of it. A ticket that
--- nobody hears keeps its place, and its owner looks by itself. `me` is the caller's token, and `near` the channel of its
--- process: those need no message. Returns what one that is near is told.
+-- nobody hears keeps its place, and its owner looks by itself. `me` is the caller's token, and `near` its channel:
+-- those need no message. Returns what one that is near is told.
 local function handOver(me, near)
   -- Freed first: after one write the server refuses no other (full memory, read-only), so that nobody is told of a
   -- lock which is then not written.
   free()
   for _, ticket in ipairs(waiting) do
     local message = table.concat({ticket.token, nextFence, ticket.lease, string.format("%.0f", now), KEYS[1]}, " ")
-    local isNear = ticket.channel == near
+    local isNear = near and ticket.channel == near
     -- Who listens by a pattern, to everything perhaps, is counted by PUBLISH but is not the waiter.
     local isHeard = ticket.token == me or isNear or
       redis.call("PUBSUB", "NUMSUB", ticket.channel)[2] > 0 and redis.call("PUBLISH", ticket.channel, message) > 0
