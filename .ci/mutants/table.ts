@@ -36,6 +36,7 @@ const travel = tests("effect-lock", "travel")
 const others = tests("testing", "OthersBugs")
 const othersRedis = tests("testing", "OthersBugsRedis")
 const leases = tests("redis", "leases")
+const calls = tests("effect-lock", "calls")
 const waiting = tests("redis", "waiting")
 const values = tests("redis", "values")
 const faults = tests("redis", "faults")
@@ -794,8 +795,55 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "does not look once it listens again",
-    ...redis("subscriber", `for (const mailbox of mailboxes.values()) deliver(mailbox, { _tag: "TryAgain" })`, ""),
+    ...redis("subscriber", "    look()\n", ""),
     killedBy: waiting("waiting", "after a dropped subscription everybody looks again, once")
+  },
+  {
+    name: "does not look once there is a connection for commands again",
+    ...redis("subscriber", "connection.onReady(() => look())", ""),
+    killedBy: faults(
+      "waiting",
+      "who was handed the lock by a reply that got lost looks again as soon as there is a connection"
+    )
+  },
+  {
+    name: "does not hear whom a release has handed the lock to",
+    ...redis("leases", "if (handed.length > 0) subscriber.hear(escaped, handed, sentAt)", "if (handed.length > 0) {}"),
+    killedBy: waiting(
+      "waiting",
+      "who waits in the process of the holder is told by the reply alone, also where nobody waits for that"
+    )
+  },
+  {
+    name: "does not look where the reply of a release is lost",
+    ...redis("leases", `else if (tag !== "released") subscriber.look(escaped)`, ""),
+    killedBy: faults(
+      "waiting",
+      "who was handed the lock by a release that arrived late looks again when it is repeated"
+    )
+  },
+  {
+    name: "closes a mailbox by a reply that comes after its caller has left",
+    ...redis("requests", "            if (isOver) return\n", ""),
+    killedBy: waiting(
+      "waiting",
+      "a reply that comes after its caller has left closes no mailbox of what the same token asks now"
+    )
+  },
+  {
+    name: "sends all of a turn in one write",
+    ...redis("connection", "if (++corked <= TOGETHER) return", "return"),
+    killedBy: connection("faults", "sends what is alone at once, and what else is of the same turn by eight")
+  },
+  {
+    name: "runs the answer of a call whose caller has left",
+    ...core("internal/call", "if (isAnswered || hasLeft) return", "if (isAnswered) return"),
+    killedBy: calls("calls", "an answer that comes after the caller has left is not run")
+  },
+  {
+    name: "loses an answer that is an effect when the caller leaves in its first step",
+    ...core("internal/call", "    if (hasLeft) stop()\n", ""),
+    killedBy: calls("calls", "an answer that is an effect ends with a caller that leaves in its first step")
   },
   {
     name: "forgets a turn for which nobody waited yet",
