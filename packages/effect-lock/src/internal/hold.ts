@@ -1,8 +1,8 @@
 /** What a lock needs from the moment it is had: a watchdog, a user, and somebody who says so. */
 import * as Effect from "effect/Effect"
 import type { CacheBackend } from "../CacheBackend.ts"
-import { InvalidOption } from "../LockError.ts"
 import * as Logs from "./logs.ts"
+import * as Options from "./options.ts"
 import { type Use, use } from "./release.ts"
 import type { Tenure } from "./tenure.ts"
 import * as Token from "./token.ts"
@@ -31,9 +31,7 @@ export const withToken = <E>(
   return Effect.suspend(() => {
     const giveBack = Token.claim(backend, key, token)
     if (giveBack === undefined) {
-      return Effect.die(
-        new InvalidOption({ option: "token", value: "in use", bound: "one that was never used before" })
-      )
+      return Options.refuse("token", "in use", "one that was never used before")
     }
     return Effect.onError(
       Effect.map(begun, (use) => ({ ...use, end: Effect.ensuring(use.end, giveBack) })),

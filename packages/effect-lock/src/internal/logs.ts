@@ -6,7 +6,7 @@
  * What a logger throws ends with the entry: it must neither end the watchdog of
  * a lock, nor leave one without its owner.
  */
-import * as Cause from "effect/Cause"
+import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as LogLevel from "effect/LogLevel"
@@ -54,7 +54,7 @@ export const refused = (
     : wasWaiting
     ? say(
       Effect.logWarning,
-      Option.isNone(error.holder) ? { "lock.key": key } : { "lock.key": key, "lock.holder": error.holder.value },
+      { "lock.key": key, ...(Option.isSome(error.holder) && { "lock.holder": error.holder.value }) },
       error.message
     )
     : Effect.void
@@ -72,8 +72,6 @@ export const onLoss = (tenure: Tenure): void => {
   if (tenure.loss?.reason !== "Detached") Effect.runForkWith(tenure.context)(lost(tenure))
 }
 
-/** How a release failed. A loss was logged when it was declared. */
+/** How a release failed, other than by a loss, which was logged when it was declared. */
 export const unreleased = (tenure: Tenure, cause: Cause.Cause<LockLost | CacheBackendError>): Effect.Effect<void> =>
-  Option.exists(Cause.findErrorOption(cause), (error) => error._tag === "LockLost")
-    ? Effect.void
-    : fault(tenure, "it is not known whether the lock was released", cause)
+  fault(tenure, "it is not known whether the lock was released", cause)

@@ -56,7 +56,7 @@ export const graceMillis = (input: Duration.Input): number => {
   return grace === Infinity ? refuse("grace", "Infinity", "between 10 ms and 24 days") : grace
 }
 
-const CENTURY = 36_525 * DAY
+const CENTURY = 3_155_760_000_000
 
 /** A time to live or the like, for which the store needs no timer of ours. */
 export const duration = (option: string, input: Duration.Input): number => millis(option, input, 0, CENTURY)

@@ -37,7 +37,11 @@ export const inScope = (parent: Scope.Scope, use: Use): Effect.Effect<ScopedUse>
 
 export const endLogged = (use: Use): Effect.Effect<void> =>
   Effect.suspend(() =>
-    use.hasEnded() ? Effect.void : Effect.catchCause(use.end, (cause) => Logs.unreleased(use.tenure, cause))
+    use.hasEnded()
+      ? Effect.void
+      : Effect.catchTag(use.end, "LockLost", () => Effect.void).pipe(
+        Effect.catchCause((cause) => Logs.unreleased(use.tenure, cause))
+      )
   )
 
 /** Ends all at the same time. */

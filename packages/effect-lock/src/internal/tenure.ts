@@ -70,9 +70,9 @@ export interface Tenure extends Request {
   /** When it was granted, for `maxHold`. */
   readonly since: Deadline.Instant
   /** Made when somebody asks to be told. */
-  lost: Deferred.Deferred<never, LockLost> | undefined
+  lost?: Deferred.Deferred<never, LockLost> | undefined
   status: "held" | "lost" | "released"
-  loss: LockLost | undefined
+  loss?: LockLost | undefined
   anchor: Deadline.Instant
   lifetime: number
   /** What renewals ask for. */
@@ -86,20 +86,20 @@ export interface Tenure extends Request {
    */
   capMillis: number
   /** When the store takes the lock away, and how long that was from when the holder was told of it. */
-  revocation: { readonly deadline: DateTime.Utc; readonly until: number; readonly graceMillis: number } | undefined
+  revocation?: { readonly deadline: DateTime.Utc; readonly until: number; readonly graceMillis: number } | undefined
   /** Made when somebody asks to be told. */
-  revoked: Deferred.Deferred<DateTime.Utc> | undefined
+  revoked?: Deferred.Deferred<DateTime.Utc> | undefined
   /** The latest moment, on the monotonic clock, until which the store may keep it, whatever was answered. */
   lastsUntil: number
   /** Renewals are sent one after the other, so that their answers come in the order of their effects. */
-  renewing: Semaphore.Semaphore | undefined
+  renewing?: Semaphore.Semaphore | undefined
   /** Says that it was lost. */
   onLoss: (self: Tenure) => void
   /** What the watchdog is about: the next thing to do, or a renewal. */
   alarm: Alarms.Alarm | undefined
   renewal: Fiber.Fiber<unknown, unknown> | undefined
   /** The question whether what a notice says is true. */
-  verification: Fiber.Fiber<unknown, unknown> | undefined
+  verification?: Fiber.Fiber<unknown, unknown> | undefined
   /** Its place among those of its store that are held, or -1. */
   place: number
   /** The programs that run under the lock. */
@@ -110,7 +110,8 @@ export interface Tenure extends Request {
   isDebugging: boolean
 }
 
-// Field by field: an object that is spread into another is slow to make, and each hold makes one.
+// Field by field: an object that is spread into another is slow to make, and each hold makes one. What few ever have is
+// added when they do.
 export const make = (
   request: Request,
   fencingToken: number,
@@ -128,22 +129,16 @@ export const make = (
   doubtUntil: request.doubtUntil,
   fencingToken,
   since,
-  lost: undefined,
   status: "held",
-  loss: undefined,
   anchor,
   lifetime,
   leaseMillis: request.options.leaseMillis,
   unconfirmed: false,
   capMillis: Infinity,
-  revocation: undefined,
-  revoked: undefined,
   lastsUntil: Math.max(since.monotonic, request.doubtUntil) + request.options.leaseMillis,
-  renewing: undefined,
   onLoss: constVoid,
   alarm: undefined,
   renewal: undefined,
-  verification: undefined,
   place: -1,
   programs: [],
   uses: 0,

@@ -60,11 +60,9 @@ export type Turnstile = Map<string, Line>
 
 export const turnstileOf = attached((_: CacheBackend["Service"]): Turnstile => new Map())
 
-const NOBODY = { holder: Option.none() }
-
 export const makeLine = (): Line => ({
   waiters: new Set(),
-  owner: NOBODY,
+  owner: { holder: Option.none() },
   trouble: undefined,
   answers: 0,
   era: 0,
