@@ -151,12 +151,12 @@ const ringUntil = (alarms: Alarms, at: number): void => {
 const isBefore = (self: Alarm, that: Alarm): boolean =>
   self.at === that.at ? self.order < that.order : self.at < that.at
 
-/** Puts an alarm where `place` is free, or above. */
 const put = (heap: Array<Alarm>, alarm: Alarm, place: number): void => {
   heap[place] = alarm
   alarm.place = place
 }
 
+/** Puts an alarm where `place` is free, or above. */
 const rise = (heap: Array<Alarm>, alarm: Alarm, place: number): void => {
   while (place > 0) {
     const above = (place - 1) >> 1
