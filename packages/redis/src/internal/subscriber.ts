@@ -71,7 +71,7 @@ export const make = Effect.fnUntraced(function*(
     try {
       mailbox.wake()
     } catch (error) {
-      // As an observer of the waiter's fiber may: that is his, and no reason not to tell the next.
+      // An observer of the waiter's fiber may throw: that is his, and no reason not to tell the next.
       void Promise.reject(error)
     }
   }
