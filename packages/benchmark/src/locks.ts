@@ -10,10 +10,12 @@ import { redlock5 } from "./locks/redlock5.ts"
 import { semaphore } from "./locks/semaphore.ts"
 import { verrou } from "./locks/verrou.ts"
 
+/** What lies between the floor and us, and nobody would choose. */
+export const steps: ReadonlyArray<LockAdapter> = [floorInFibers, ownScripts]
+
 export const locks: ReadonlyArray<LockAdapter> = [
   floor,
-  floorInFibers,
-  ownScripts,
+  ...steps,
   redlock4,
   redlock5,
   redisSemaphore,

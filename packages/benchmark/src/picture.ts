@@ -1,5 +1,5 @@
 /** The comparison as a picture: a panel for each measure, a bar for each library. */
-import { digits, find, type Results } from "./report.ts"
+import { choices, digits, find, type Results } from "./report.ts"
 
 interface Panel {
   readonly title: string
@@ -37,7 +37,7 @@ export const picture = (results: Results): string => {
   const parts: Array<string> = []
   for (const { measure, title, unit } of panels) {
     const subjects = [
-      ...new Set(results.figures.filter((one) => one.measure === measure).map(({ subject }) => subject))
+      ...new Set(choices(results).figures.filter((one) => one.measure === measure).map(({ subject }) => subject))
     ]
     const bars = subjects.flatMap((subject) => find(results, measure, subject) ?? [])
     const most = Math.max(...bars.map(({ value }) => value))

@@ -1,5 +1,6 @@
 /** What was measured, as Markdown. */
 import type { Figure } from "./figure.ts"
+import { steps } from "./locks.ts"
 import { isMet, targets } from "./targets.ts"
 
 export interface Results {
@@ -142,10 +143,16 @@ export const report = (results: Results): string =>
     growth(results)
   ].join("\n\n") + "\n"
 
+/** Without what lies between the floor and us. */
+export const choices = (results: Results): Results => ({
+  ...results,
+  figures: results.figures.filter(({ subject }) => !steps.some(({ name }) => name === subject))
+})
+
 /** For the front page. */
 export const summary = (results: Results): string =>
   [
-    compared(results, [
+    compared(choices(results), [
       { title: "uncontended, × floor", measure: "uncontended.ratio" },
       { title: "64 callers on one key, ms each", measure: "rush.millis" },
       { title: "commands each", measure: "rush.commands" },

@@ -113,6 +113,16 @@ const unhandled = Effect.acquireRelease(
   ({ note }) => Effect.sync(() => process.off("unhandledRejection", note).off("uncaughtException", note))
 )
 
+/** One that holds a lock, and one of the same layer that waits for it. */
+const twoOfOneLayer = Effect.fnUntraced(function*(leases: CacheBackend["Service"]["leases"]) {
+  const [owner, waiter] = [request("k"), queued("k")]
+  yield* leases.acquire(owner)
+  yield* leases.acquire(waiter)
+  // So that the server knows the script of a release, and its reply is the one that counts.
+  yield* leases.release("warm", "up")
+  return { owner, waiter }
+})
+
 describe("ghosts", () => {
   it.live("an interrupted acquire leaves nothing, also where the server does not know the script", () =>
     Effect.gen(function*() {
@@ -220,11 +230,7 @@ describe("waiting", () => {
       const server = yield* Support.start()
       const proxy = yield* meddler(server.port)
       const { leases } = yield* Support.open(at(server, proxy.port))
-      const [owner, waiter] = [request("k"), queued("k")]
-      yield* leases.acquire(owner)
-      yield* leases.acquire(waiter)
-      // So that the server knows the script, and the lost reply is the one that counts.
-      yield* leases.release("warm", "up")
+      const { owner, waiter } = yield* twoOfOneLayer(leases)
       yield* proxy.arm("loseReply", owner.token)
       const released = yield* Effect.flip(leases.release("k", owner.token))
       assert.deepInclude(released, { _tag: "CacheBackendError", outcome: "Unknown" })
@@ -239,10 +245,7 @@ describe("waiting", () => {
     Effect.gen(function*() {
       const server = yield* Support.start()
       const { leases } = yield* Support.open(server, { redis: { commandTimeout: 200 } })
-      const [owner, waiter] = [request("k"), queued("k")]
-      yield* leases.acquire(owner)
-      yield* leases.acquire(waiter)
-      yield* leases.release("warm", "up")
+      const { owner, waiter } = yield* twoOfOneLayer(leases)
       yield* server.pause
       yield* Effect.flip(leases.release("k", owner.token))
       yield* server.resume
@@ -256,10 +259,7 @@ describe("waiting", () => {
       const server = yield* Support.start()
       const proxy = yield* meddler(server.port)
       const { leases } = yield* Support.open(at(server, proxy.port))
-      const [owner, waiter] = [request("k"), queued("k")]
-      yield* leases.acquire(owner)
-      yield* leases.acquire(waiter)
-      yield* leases.release("warm", "up")
+      const { owner, waiter } = yield* twoOfOneLayer(leases)
       yield* proxy.arm("hold", owner.token)
       yield* Effect.exit(leases.release("k", owner.token))
       // As soon as there is a connection it looks, and nothing has changed.
@@ -282,10 +282,7 @@ describe("waiting", () => {
       yield* send(server, "ACL", "SETUSER", "app", "+multi", "+exec")
       const client = yield* Support.client(server)
       const { leases } = yield* Support.build(RedisBackend.layerClient(client))
-      const [owner, waiter] = [request("k"), queued("k")]
-      yield* leases.acquire(owner)
-      yield* leases.acquire(waiter)
-      yield* leases.release("warm", "up")
+      const { owner, waiter } = yield* twoOfOneLayer(leases)
       yield* Effect.promise(() => client.call("MULTI"))
       yield* Effect.exit(leases.release("k", owner.token))
       yield* Effect.promise(() => client.call("EXEC"))
