@@ -1,4 +1,4 @@
-/** One atomic operation of the store in the memory: a step of the fiber that asks, which nothing can come between. */
+/** One atomic operation of the store in the memory: a step of whoever asks, which nothing can come between. */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"

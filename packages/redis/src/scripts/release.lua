@@ -3,8 +3,8 @@
 --
 -- KEYS  1 lock  2 fence  3 queue  4 marker
 -- ARGV  1 token  2-5 as the last four of acquire.lua  6 the caller's channel
--- Reply "released", "stolen" or "vanished"; "released TOKEN FENCE LEASE MICROS KEY" when the next waits on that channel, and is then
--- told by nothing else
+-- Reply "released", "stolen" or "vanished"
+--       "released TOKEN FENCE LEASE MICROS KEY": the next waits on that channel, and is told by nothing else
 -- >>> shared/record.lua (written by scripts/codegen.mjs)
 -- Everything is read before anything is written, so that a key of a wrong type changes nothing.
 local record = redis.call("GET", KEYS[1])
